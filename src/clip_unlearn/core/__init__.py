@@ -1,0 +1,1 @@
+"""The six nouns: Model, Request, Method, Patch, Probe, Record."""

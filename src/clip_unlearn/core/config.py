@@ -1,0 +1,50 @@
+"""Frozen settings, and how values from outside become them. Torch-free."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clip_unlearn.errors import SettingError, nearest
+
+
+class Config(BaseModel):
+    """Frozen settings; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
+
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+def build(kind: type[ConfigType], values: Mapping[str, object], *, where: str) -> ConfigType:
+    """Return the validated settings.
+
+    Raises:
+        SettingError: one line naming the first wrong setting, what is wrong and what would be right.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingError(_first_problem(kind, error, where)) from error
+
+
+def _first_problem(kind: type[BaseModel], error: ValidationError, where: str) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(kind, problem["loc"][:-1])
+        options = ", ".join(known) or "none"
+        return f"{where}: unknown setting '{name}'.{nearest(str(problem['loc'][-1]), known)} Settings: {options}."
+    if problem["type"] == "missing":
+        return f"{where}: setting '{name}' is missing. Add it."
+    return f"{where}: {name} = {problem['input']!r} is not usable: {problem['msg'].lower()}. Change it."
+
+
+def _fields_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        field = kind.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            kind = inner
+    return list(kind.model_fields)

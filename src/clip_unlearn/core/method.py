@@ -1,0 +1,48 @@
+"""What every method is: settings that validate themselves, and one function from a request to a patch."""
+
+import abc
+from typing import ClassVar, Literal, TypeAlias
+
+from clip_unlearn.core.config import Config
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.patch import Patch
+from clip_unlearn.core.request import Request
+from clip_unlearn.errors import UnsupportedError
+
+Need: TypeAlias = Literal["texts", "retain", "images", "gradients", "readout"]
+"""texts: the names. retain: names to keep. images: `request.evidence`. gradients: differentiable encoders.
+readout: towers that end in a linear layer."""
+
+
+class Method(Config, abc.ABC):
+    """A way to forget. Abstract or final: a method is subclassed once and never again."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"texts"})
+    """What must be there; checked before the method runs."""
+
+    paper: ClassVar[str] = ""
+    """Where the method comes from."""
+
+    ceiling: ClassVar[str] = "F5"
+    """The highest grade that the method can earn by construction; F2 for edits of the last layer."""
+
+    retain_floor: ClassVar[float] = 0.9
+    """Share of the other classes' accuracy that the method must keep in the embedded world; a law of the tests."""
+
+    @abc.abstractmethod
+    def forget(self, model: Model, request: Request) -> Patch:
+        """Return the edit. Same model, request and settings give the same bytes."""
+
+    def check(self, model: Model, request: Request) -> None:
+        """Check that the model and the request offer what the method needs.
+
+        Raises:
+            UnsupportedError: naming what is missing and the way out.
+        """
+        name = type(self).__name__
+        if "retain" in self.needs and not request.retain:
+            raise UnsupportedError(f"{name} needs names to retain. Give --retain NAMES or a file.")
+        if "images" in self.needs and request.evidence is None:
+            raise UnsupportedError(f"{name} needs images of the class. Give them with --data, or use Project.")
+        if "readout" in self.needs and (model.adapter.image.readout is None or model.adapter.text.readout is None):
+            raise UnsupportedError(f"{name} needs towers that end in a linear layer. Use Project, which needs none.")

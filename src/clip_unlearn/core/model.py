@@ -1,0 +1,184 @@
+"""An immutable dual encoder. Dimensions: n samples, d embedding width, D feature width."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from clip_unlearn.core.copies import named_tensors, with_tensors
+from clip_unlearn.core.record import Source
+from clip_unlearn.files import digest
+from clip_unlearn.maths.affine import AffineMap
+from clip_unlearn.maths.scores import cosines
+
+TowerName: TypeAlias = Literal["image", "text"]
+Tokens: TypeAlias = Mapping[str, Tensor]
+
+TEXT_BATCH = 256
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """The last linear layer of a tower, by the names of its weights.
+
+    `transposed` is False for a weight [d, D] used as h W^T, True for a weight [D, d] used as h W.
+    """
+
+    weight: str
+    bias: str | None = None
+    transposed: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """How one encoder of a family is run. Inputs are a pixel batch or a token batch.
+
+    `embed` is the library's own path to the embedding; `features` stops before the readout and is None where the
+    library cannot; `readout` is None where the tower does not end in a linear layer.
+    """
+
+    embed: Callable[[nn.Module, Tensor | Tokens], Tensor]
+    features: Callable[[nn.Module, Tensor | Tokens], Tensor] | None = None
+    readout: Readout | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """Everything a family of models does in its own way; written once per family, in `models/`."""
+
+    family: str
+    image: Tower
+    text: Tower
+    tokenize: Callable[[Sequence[str]], Tokens]
+    """Sentences to one token batch, padded to the longest of them."""
+
+    prepare: Callable[[Sequence[Image]], Tensor]
+    """Pictures to pixels [n, 3, height, width], as the library's own preprocessing does it."""
+
+    preparation: str
+    """Digest of the preprocessing settings; part of every cache key."""
+
+    save: Callable[[nn.Module, Path], None]
+    """Write an ordinary checkpoint of the family into a folder."""
+
+    logit_scale: str = "logit_scale"
+    """Name of the weight that holds the logarithm of the logit scale."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """An immutable dual encoder: pictures and sentences to one shared space.
+
+    Editing returns a new Model that shares every untouched tensor with this one, so the way back is to drop the copy.
+    """
+
+    module: nn.Module
+    adapter: Adapter
+    source: Source
+    outputs: Mapping[TowerName, AffineMap] = field(default_factory=dict)
+    """Maps applied to the embeddings, for edits that no weight of the family can hold."""
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """Return the embeddings of a pixel batch [n, 3, height, width], not normalised: [n, d]."""
+        reference = self._reference
+        return self._mapped("image", self.adapter.image.embed(self.module, pixels.to(reference)))
+
+    def texts(self, sentences: Sequence[str]) -> Tensor:
+        """Return the embeddings of sentences, not normalised: [n, d].
+
+        Each batch is padded to its own longest sentence, and sentences are sorted by length first, so that short
+        texts do not pay for long ones.
+        """
+        return self._mapped("text", self._in_batches(self.adapter.text.embed, sentences))
+
+    def image_features(self, pixels: Tensor) -> Tensor | None:
+        """Return what the image tower holds before its readout, [n, D], or None where the family cannot tell."""
+        features = self.adapter.image.features
+        return None if features is None else features(self.module, pixels.to(self._reference))
+
+    def text_features(self, sentences: Sequence[str]) -> Tensor | None:
+        """Return what the text tower holds before its readout, [n, D], or None where the family cannot tell."""
+        features = self.adapter.text.features
+        return None if features is None else self._in_batches(features, sentences)
+
+    def logits(self, pixels: Tensor, sentences: Sequence[str]) -> Tensor:
+        """Return exp(logit_scale) * cosine of every picture with every sentence: [n, k]."""
+        return self.logit_scale * cosines(self.images(pixels), self.texts(sentences))
+
+    @cached_property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return every weight by the name it has in the family's checkpoint files."""
+        return named_tensors(self.module)
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the factor on cosines, exp of the stored logarithm; 100 in most published models."""
+        return float(self.weights[self.adapter.logit_scale].detach().float().exp())
+
+    def replace(
+        self, weights: Mapping[str, Tensor] | None = None, outputs: Mapping[TowerName, AffineMap] | None = None
+    ) -> "Model":
+        """Return a model with other weights or output maps; everything not named is shared with this one.
+
+        Raises:
+            KeyError: if a weight name is unknown.
+            ValueError: if a shape differs.
+        """
+        module = with_tensors(self.module, weights) if weights else self.module
+        return replace(self, module=module, outputs=self.outputs if outputs is None else outputs)
+
+    @cached_property
+    def encoder_fingerprint(self) -> str:
+        """Return the SHA-256 over names, formats, shapes and bytes of all weights, without output maps."""
+        return digest.of_bytes(*(_weight_bytes(name, self.weights[name]) for name in sorted(self.weights)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over all weights and output maps: equal when the models act alike."""
+        parts = [self.encoder_fingerprint.encode()]
+        for tower, output in sorted(self.outputs.items()):
+            for name, tensor in (("down", output.down), ("up", output.up), ("offset", output.offset)):
+                if tensor is not None:
+                    parts.append(_weight_bytes(f"{tower}.{name}", tensor))
+        return parts[0].decode() if len(parts) == 1 else digest.of_bytes(*parts)
+
+    def tower(self, name: TowerName) -> Tower:
+        """Return how the tower of that name is run."""
+        return self.adapter.image if name == "image" else self.adapter.text
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return self._reference.device
+
+    @property
+    def _reference(self) -> Tensor:
+        return next(self.module.parameters())
+
+    def _mapped(self, tower: TowerName, embeddings: Tensor) -> Tensor:
+        output = self.outputs.get(tower)
+        return embeddings if output is None else output(embeddings)
+
+    def _in_batches(self, encode: Callable[[nn.Module, Tensor | Tokens], Tensor], sentences: Sequence[str]) -> Tensor:
+        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+        parts = []
+        for start in range(0, len(order), TEXT_BATCH):
+            tokens = self.adapter.tokenize([sentences[index] for index in order[start : start + TEXT_BATCH]])
+            parts.append(encode(self.module, {name: value.to(self.device) for name, value in tokens.items()}))
+        back = torch.tensor(order, device=self.device).argsort()
+        return torch.cat(parts)[back]
+
+
+def _weight_bytes(name: str, tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    head = f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode()
+    return head + flat.view(torch.uint8).numpy().tobytes()

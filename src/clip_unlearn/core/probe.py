@@ -1,0 +1,25 @@
+"""What every evaluation and audit is: a measurement of two models with intervals."""
+
+import abc
+from typing import ClassVar
+
+from clip_unlearn.core.config import Config
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.record import Reading
+from clip_unlearn.core.request import Request
+
+Readings = tuple[Reading, ...]
+
+
+class Probe(Config, abc.ABC):
+    """A measurement. Abstract or final: a probe is subclassed once and never again."""
+
+    needs_images: ClassVar[bool] = True
+    """Whether it measures on images, so that it is skipped, with a reason, in a run without data."""
+
+    data: str = ""
+    """Data source that the probe measures on, as `open_data` understands it; must not overlap with the evidence."""
+
+    @abc.abstractmethod
+    def measure(self, before: Model, after: Model, request: Request) -> Readings:
+        """Return readings of both models and their paired change, each with interval, count and direction."""

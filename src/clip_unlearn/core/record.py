@@ -1,0 +1,174 @@
+"""What was done and what was measured, as one versioned JSON file. Torch-free: reports are made from this alone."""
+
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, final
+
+from pydantic import ValidationError
+
+from clip_unlearn.core.config import Config
+from clip_unlearn.core.request import Request
+from clip_unlearn.errors import DataError
+from clip_unlearn.files import atomic
+
+SCHEMA: Final = 1
+
+Better: TypeAlias = Literal["low", "high", "neither"]
+Subject: TypeAlias = Literal["before", "after", "change"]
+Setting: TypeAlias = str | int | float | bool | None | tuple[str, ...] | tuple[float, ...]
+
+
+@final
+class Reading(Config):
+    """One measured number with its uncertainty, count and direction."""
+
+    name: str
+    """What was measured, for example "forget accuracy"."""
+
+    value: float
+    """The measured value; accuracies and shares are in [0, 1]."""
+
+    low: float
+    """Lower end of the 95 % interval."""
+
+    high: float
+    """Upper end of the 95 % interval."""
+
+    count: int
+    """Number of independent items behind the value."""
+
+    better: Better
+    """Which direction is the wished one."""
+
+    subject: Subject = "after"
+    """The model before the edit, after it, or the paired change."""
+
+    of: str = ""
+    """The class, domain or wording it is about; empty for a total."""
+
+    interval: str = "Wilson"
+    """How the interval was made."""
+
+    p_value: float | None = None
+    """Exact McNemar p-value of a paired change, where there is one."""
+
+
+@final
+class Source(Config):
+    """Where a model or data set came from."""
+
+    where: str
+    revision: str = ""
+    """Resolved hub revision; empty for local folders."""
+
+    digest: str = ""
+    """Fingerprint of the weights, or content digest of the data."""
+
+    count: int = 0
+    """Number of items of a data set."""
+
+
+@final
+class Origin(Config):
+    """Who made a patch: enough to make it again."""
+
+    method: str
+    settings: dict[str, Setting]
+    request: Request
+    base: Source
+    """The model the patch was made for."""
+
+    version: str
+    """Version of this package."""
+
+    touches: tuple[str, ...] = ()
+    """Names of the changed weights, and "output:image" or "output:text" for maps of an output."""
+
+    survived: float = 1.0
+    """Share of the edit left after the cast to the model's number format."""
+
+    reason: str = ""
+    """Why the patch is empty, where it is."""
+
+
+@final
+class Skipped(Config):
+    """A probe that was not run."""
+
+    probe: str
+    reason: str
+
+
+@final
+class Sample(Config):
+    """One picture with the model's answer before and after."""
+
+    picture: str
+    """File name in the record's `samples` folder."""
+
+    truth: str
+    before: str
+    after: str
+
+
+@final
+class Environment(Config):
+    """The machine and libraries a record was made with."""
+
+    package: str
+    python: str
+    libraries: dict[str, str]
+    machine: str
+    threads: int
+    device: str
+
+
+@final
+class Record(Config):
+    """One run: what was asked, what was done, what was measured."""
+
+    schema_version: Literal[1] = SCHEMA
+    created: str
+    """Time of the run, UTC, ISO 8601."""
+
+    command: str
+    """A command line that repeats the run."""
+
+    origin: Origin
+    after: Source
+    """The edited model; its digest is the fingerprint after the edit."""
+
+    data: Source | None = None
+    """The images that were measured on."""
+
+    portable: bool
+    """True when the result is an ordinary checkpoint, without a map beside it."""
+
+    seconds: dict[str, float]
+    """Wall time of each stage."""
+
+    environment: Environment
+    readings: tuple[Reading, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    """Images that could not be read, with the reason."""
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON, atomically."""
+        atomic.write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path) -> "Record":
+        """Return the record in a file.
+
+        Raises:
+            DataError: if the file is missing or is not a record of a known schema.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise DataError(f"Record {path} does not exist. Give the record.json of a finished run.") from error
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "top level"
+            raise DataError(f"{path} is not a record of schema {SCHEMA} ({where}: {problem['msg']}).") from error

@@ -1,0 +1,103 @@
+"""Writes that leave the old state or the new state, never something between."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from clip_unlearn.errors import OutputError, StorageError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file by `content`: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        StorageError: if the disk refuses; the old file, if any, is untouched.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace the file by UTF-8 text; see `write_bytes`."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace the file by indented JSON with sorted keys; see `write_bytes`."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: if `path` is a file, or a folder with content and `force` is not set.
+        StorageError: if the disk refuses.
+    """
+    check_free(path, force=force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"Cannot create {path}: {error.strerror or error}. Choose another folder.") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _swap(temporary, path)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Check that a folder can be written at `path`.
+
+    Raises:
+        OutputError: if `path` is a file, or a folder with content and `force` is not set.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"Output {path} is a file. Give a folder with --out.")
+    if not force and path.is_dir() and any(path.iterdir()):
+        raise OutputError(f"Output folder {path} is not empty. Choose another with --out, or replace it with --force.")
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    for file in sorted(temporary.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+        path.replace(old / "content")
+        temporary.replace(path)
+        shutil.rmtree(old)
+    else:
+        temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,33 @@
+"""Directions in the shared space. Dimensions: n vectors, d embedding width, r rank."""
+
+import torch
+from torch import Tensor
+
+NULL = 1e-6
+"""Norm under which a vector counts as null: it has no direction, only rounding noise."""
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return the vectors scaled to length 1; a null vector stays exactly null.
+
+    x / ||x||_2 along the last dimension where ||x|| > 1e-6, else 0. Dividing a null embedding by its norm would blow
+    rounding noise up into an arbitrary direction that differs by device and dtype; a zero vector scores 0 everywhere.
+
+    Shapes: [..., d] -> [..., d].
+    """
+    norms = vectors.norm(dim=-1, keepdim=True)
+    return torch.where(norms > NULL, vectors / norms.clamp_min(NULL), torch.zeros_like(vectors))
+
+
+def orthonormal_basis(vectors: Tensor, *, tolerance: float = 1e-6) -> Tensor:
+    """Return an orthonormal basis of the span of the rows, as columns, in float64.
+
+    Right singular vectors whose singular value exceeds `tolerance` times the largest. A singular value decomposition,
+    not Gram-Schmidt: two sentences that tokenise alike are one direction, not a division by rounding noise.
+
+    Shapes: [n, d] -> [d, r] with r <= min(n, d); r = 0 when every row is null.
+    """
+    _, values, right = torch.linalg.svd(vectors.double(), full_matrices=False)
+    if values.numel() == 0 or values[0] <= NULL:
+        return vectors.new_zeros((vectors.shape[-1], 0), dtype=torch.float64)
+    return right[values > tolerance * values[0]].T.contiguous()

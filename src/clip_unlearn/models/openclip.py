@@ -1,0 +1,206 @@
+"""open_clip models: local folders, hub repositories, and built-in architectures with published weights."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from clip_unlearn.core.copies import with_tensors
+from clip_unlearn.core.model import Adapter, Model, Readout, Tokens, Tower
+from clip_unlearn.core.record import Source
+from clip_unlearn.errors import UnknownNameError, UnsupportedError, WeightsError, nearest
+from clip_unlearn.files import atomic, digest, hub, tensors
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+FILES = (CONFIG, WEIGHTS, "*.json", "*.txt", "*.model")
+
+
+def library() -> Any:
+    """Return the open_clip module.
+
+    Raises:
+        UnsupportedError: if it is not installed.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise UnsupportedError("open_clip is not installed. Install it with: pip install 'clip-unlearn[openclip]'.") from error
+    return open_clip
+
+
+def open_folder(folder: Path, source: Source) -> Model:
+    """Return the model in an open_clip folder (open_clip_config.json, open_clip_model.safetensors).
+
+    Raises:
+        WeightsError: if files are missing, damaged or pickled.
+    """
+    open_clip = library()
+    if not (folder / CONFIG).is_file():
+        raise WeightsError(f"{folder} has no {CONFIG}. Give a complete open_clip folder.")
+    if not (folder / WEIGHTS).is_file():
+        for path in sorted(folder.iterdir()):
+            tensors.refuse_pickle(path)
+        raise WeightsError(f"{folder} has no {WEIGHTS}. Give a complete open_clip folder.")
+    tensors.check_finite(folder / WEIGHTS)
+    where = f"local-dir:{folder}"
+    try:
+        module, _, transform = open_clip.create_model_and_transforms(where, precision="fp32", device="cpu")
+        tokenizer = open_clip.get_tokenizer(where)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{folder} cannot be opened by open_clip: {str(error).splitlines()[0]}") from error
+    config = json.loads((folder / CONFIG).read_text())["model_cfg"]
+    return wrap(module, tokenizer, transform, source=source, config=config)
+
+
+def open_published(name: str, tag: str, source_name: str, *, offline: bool = False) -> Model:
+    """Return a built-in architecture with published weights, for example ("ViT-B-32", "laion2b_s34b_b79k").
+
+    The weights come from the hub as safetensors; activation and preprocessing follow the published entry, because
+    the wrong activation loads silently and ruins accuracy.
+
+    Raises:
+        UnknownNameError: with the nearest name, if open_clip lists no such pair.
+        WeightsError: if the weights are published as pickle only, or cannot be fetched.
+    """
+    open_clip = library()
+    known = {f"{model},{weights}" for model, weights in open_clip.list_pretrained()}
+    if f"{name},{tag}" not in known:
+        raise UnknownNameError(f"open_clip has no '{name},{tag}'.{nearest(f'{name},{tag}', known)}")
+    entry = open_clip.get_pretrained_cfg(name, tag)
+    repository = str(entry.get("hf_hub", "")).rstrip("/")
+    if not repository:
+        raise WeightsError(f"'{name},{tag}' is published as pickle only. Choose weights with a hub repository.")
+    found = hub.snapshot(repository, patterns=FILES, offline=offline)
+    tensors.check_finite(tensors.present(found.folder / WEIGHTS))
+    module, _, transform = open_clip.create_model_and_transforms(
+        name,
+        pretrained=str(found.folder / WEIGHTS),
+        precision="fp32",
+        force_quick_gelu=bool(entry.get("quick_gelu", False)) or name.endswith("-quickgelu"),
+        image_mean=entry.get("mean"),
+        image_std=entry.get("std"),
+        image_interpolation=entry.get("interpolation"),
+        image_resize_mode=entry.get("resize_mode"),
+    )
+    source = Source(where=source_name, revision=found.revision)
+    config = open_clip.get_model_config(name)
+    return wrap(module, open_clip.get_tokenizer(name), transform, source=source, config=config)
+
+
+def wrap(module: nn.Module, tokenizer: Any, transform: Any, *, source: Source, config: Any = None) -> Model:
+    """Return the Model of a loaded module, its tokenizer and its evaluation transform.
+
+    Without `config`, the architecture's settings, the model can be edited and measured but not saved as a checkpoint.
+    """
+    module.eval().requires_grad_(False)
+    text_readout = _text_readout(module)
+    adapter = Adapter(
+        family="openclip",
+        image=Tower(embed=_embed_images, features=_image_features, readout=_image_readout(module)),
+        text=Tower(embed=_embed_texts, features=_text_features, readout=text_readout),
+        tokenize=lambda sentences: _tokenize(tokenizer, sentences),
+        prepare=lambda pictures: _prepare(transform, pictures),
+        preparation=digest.of_json(["open_clip", str(transform)]),
+        save=lambda edited, folder: _save(edited, tokenizer, config, folder),
+    )
+    return Model(module=module, adapter=adapter, source=source)
+
+
+def _tokenize(tokenizer: Any, sentences: Sequence[str]) -> Tokens:
+    ids: Tensor = tokenizer(list(sentences))
+    inner = getattr(tokenizer, "tokenizer", None)
+    pad = getattr(inner, "pad_token_id", None) or 0
+    used = (ids != pad).any(dim=0).nonzero()
+    # One padding column stays: where the end token is also the padding token, it is the one that is read.
+    return {"input_ids": ids[:, : min(int(used.max()) + 2, ids.shape[1])]}
+
+
+def _prepare(transform: Any, pictures: Sequence[Image]) -> Tensor:
+    return torch.stack([transform(picture) for picture in pictures])
+
+
+def _embed_images(module: Any, pixels: Tensor | Tokens) -> Tensor:
+    embeddings: Tensor = module.encode_image(pixels)
+    return embeddings
+
+
+def _image_features(module: Any, pixels: Tensor | Tokens) -> Tensor:
+    if getattr(module.visual, "proj", None) is None:
+        raise UnsupportedError("This image tower does not show its features before the readout.")
+    headless = with_tensors(module.visual, {})
+    headless.proj = None
+    features: Tensor = headless(pixels)
+    return features
+
+
+def _embed_texts(module: Any, tokens: Tensor | Tokens) -> Tensor:
+    ids = tokens["input_ids"]  # type: ignore[index]
+    embeddings: Tensor = module.encode_text(ids) if hasattr(module, "text") else _read_text(module, ids, project=True)
+    return embeddings
+
+
+def _text_features(module: Any, tokens: Tensor | Tokens) -> Tensor:
+    ids = tokens["input_ids"]  # type: ignore[index]
+    if not hasattr(module, "text"):
+        return _read_text(module, ids, project=False)
+    headless = with_tensors(module.text, {})
+    headless.text_projection = None
+    features: Tensor = headless(ids)
+    return features
+
+
+def _read_text(module: Any, ids: Tensor, *, project: bool) -> Tensor:
+    """Encode texts of any length up to the context length; attention is causal, so cut padding changes nothing.
+
+    The library's own call adds positions for the whole context and therefore pays for 77 tokens at every text.
+    """
+    length = ids.shape[1]
+    states = module.token_embedding(ids) + module.positional_embedding[:length]
+    mask = None if module.attn_mask is None else module.attn_mask[:length, :length]
+    states = module.ln_final(module.transformer(states, attn_mask=mask))
+    pooled: Tensor = library().transformer.text_global_pool(
+        states, ids, module.text_pool_type, eos_token_id=getattr(module, "text_eos_id", None)
+    )
+    if not project or module.text_projection is None:
+        return pooled
+    weight = module.text_projection
+    projected: Tensor = weight(pooled) if isinstance(weight, nn.Linear) else pooled @ weight
+    return projected
+
+
+def _image_readout(module: Any) -> Readout | None:
+    names = dict(module.visual.named_parameters())
+    if "proj" in names:
+        return Readout(weight="visual.proj", transposed=True)
+    for layer in ("attnpool.c_proj", "head.proj"):
+        if f"{layer}.weight" in names:
+            bias = f"visual.{layer}.bias" if f"{layer}.bias" in names else None
+            return Readout(weight=f"visual.{layer}.weight", bias=bias)
+    return None
+
+
+def _text_readout(module: Any) -> Readout | None:
+    prefix = "text." if hasattr(module, "text") else ""
+    names = dict(module.named_parameters())
+    if f"{prefix}text_projection" in names:
+        return Readout(weight=f"{prefix}text_projection", transposed=True)
+    for layer in ("text_projection", "proj"):
+        if f"{prefix}{layer}.weight" in names:
+            bias = f"{prefix}{layer}.bias"
+            return Readout(weight=f"{prefix}{layer}.weight", bias=bias if bias in names else None)
+    return None
+
+
+def _save(module: Any, tokenizer: Any, config: Any, folder: Path) -> None:
+    if config is None:
+        raise UnsupportedError("The architecture's settings are not known for a bare module. Open it by name to save it.")
+    tensors.write(folder / WEIGHTS, dict(module.state_dict()), metadata={"format": "pt"})
+    settings = {"model_cfg": config, "preprocess_cfg": dict(module.visual.preprocess_cfg)}
+    atomic.write_json(folder / CONFIG, settings)
+    if hasattr(tokenizer, "save_pretrained"):
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""How the models of the sandbox are trained, measured and written."""

@@ -1,15 +1,15 @@
 """The one tree of errors. Each message says what is wrong, where, and the way out.
 
-    ClipUnlearnError            exit code 1
-    ├── InputError              exit code 2: what the user gave
-    │   ├── RequestError        names: empty, duplicate, overlapping
-    │   ├── SettingError        a setting or recipe key: unknown, out of range
-    │   ├── UnknownNameError    a method, probe, model, data set or class nobody knows
-    │   ├── DataError           images, tables, lists
-    │   ├── WeightsError        checkpoint and patch files
-    │   ├── OutputError         the output folder
-    │   └── UnsupportedError    a method that needs what this model or request lacks
-    └── StorageError            exit code 4: disk full, permission, input/output
+ClipUnlearnError            exit code 1
+├── InputError              exit code 2: what the user gave
+│   ├── RequestError        names: empty, duplicate, overlapping
+│   ├── SettingError        a setting or recipe key: unknown, out of range
+│   ├── UnknownNameError    a method, probe, model, data set or class nobody knows
+│   ├── DataError           images, tables, lists
+│   ├── WeightsError        checkpoint and patch files
+│   ├── OutputError         the output folder
+│   └── UnsupportedError    a method that needs what this model or request lacks
+└── StorageError            exit code 4: disk full, permission, input/output
 """
 
 import difflib

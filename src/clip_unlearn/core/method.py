@@ -44,5 +44,5 @@ class Method(Config, abc.ABC):
             raise UnsupportedError(f"{name} needs names to retain. Give --retain NAMES or a file.")
         if "images" in self.needs and request.evidence is None:
             raise UnsupportedError(f"{name} needs images of the class. Give them with --data, or use Project.")
-        if "readout" in self.needs and (model.adapter.image.readout is None or model.adapter.text.readout is None):
+        if "readout" in self.needs and (model.readout("image") is None or model.readout("text") is None):
             raise UnsupportedError(f"{name} needs towers that end in a linear layer. Use Project, which needs none.")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Generic, Literal, TypeAlias, TypeVar, final
 
 import torch
 from PIL.Image import Image
@@ -18,6 +18,8 @@ from clip_unlearn.maths.scores import cosines
 
 TowerName: TypeAlias = Literal["image", "text"]
 Tokens: TypeAlias = Mapping[str, Tensor]
+
+InputType = TypeVar("InputType")
 
 TEXT_BATCH = 256
 
@@ -37,15 +39,15 @@ class Readout:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Tower:
+class Tower(Generic[InputType]):
     """How one encoder of a family is run. Inputs are a pixel batch or a token batch.
 
     `embed` is the library's own path to the embedding; `features` stops before the readout and is None where the
     library cannot; `readout` is None where the tower does not end in a linear layer.
     """
 
-    embed: Callable[[nn.Module, Tensor | Tokens], Tensor]
-    features: Callable[[nn.Module, Tensor | Tokens], Tensor] | None = None
+    embed: Callable[[nn.Module, InputType], Tensor]
+    features: Callable[[nn.Module, InputType], Tensor] | None = None
     readout: Readout | None = None
 
 
@@ -55,8 +57,8 @@ class Adapter:
     """Everything a family of models does in its own way; written once per family, in `models/`."""
 
     family: str
-    image: Tower
-    text: Tower
+    image: Tower[Tensor]
+    text: Tower[Tokens]
     tokenize: Callable[[Sequence[str]], Tokens]
     """Sentences to one token batch, padded to the longest of them."""
 
@@ -151,9 +153,9 @@ class Model:
                     parts.append(_weight_bytes(f"{tower}.{name}", tensor))
         return parts[0].decode() if len(parts) == 1 else digest.of_bytes(*parts)
 
-    def tower(self, name: TowerName) -> Tower:
-        """Return how the tower of that name is run."""
-        return self.adapter.image if name == "image" else self.adapter.text
+    def readout(self, tower: TowerName) -> Readout | None:
+        """Return the last linear layer of a tower, or None where it does not end in one."""
+        return self.adapter.image.readout if tower == "image" else self.adapter.text.readout
 
     @property
     def device(self) -> torch.device:
@@ -168,7 +170,7 @@ class Model:
         output = self.outputs.get(tower)
         return embeddings if output is None else output(embeddings)
 
-    def _in_batches(self, encode: Callable[[nn.Module, Tensor | Tokens], Tensor], sentences: Sequence[str]) -> Tensor:
+    def _in_batches(self, encode: Callable[[nn.Module, Tokens], Tensor], sentences: Sequence[str]) -> Tensor:
         order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         parts = []
         for start in range(0, len(order), TEXT_BATCH):

@@ -18,6 +18,7 @@ from clip_unlearn.maths import lowrank
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.lowrank import Delta, LowRank
 
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patch:
@@ -84,14 +85,14 @@ class Patch:
         """Return an equal patch with every output map moved into the tower's readout, where the family allows it.
 
         Row embeddings z = h W^T become z (I + D U), so W' = W + U^T (D^T W); for a transposed weight W' = W + (W D) U;
-        a bias b becomes b (I + D U) + c. A map with an offset does not fold into a readout without a bias.
+        a bias b becomes b (I + D U) + c. A map with an offset does not fold into a readout without a bias, and none
+        folds into a weight that the patch changes already or that is tied to another weight.
         """
         self._check_base(model)
         deltas, outputs = dict(self.deltas), {}
         for tower, output in self.outputs.items():
-            readout = model.tower(tower).readout
-            blocked = readout is None or (output.offset is not None and readout.bias is None)
-            if readout is None or blocked or tower in model.outputs or readout.weight in deltas:
+            readout = model.readout(tower)
+            if readout is None or tower in model.outputs or not _foldable(output, readout, model.weights, deltas):
                 outputs[tower] = output
             else:
                 deltas.update(_fold(output, readout, model.weights))
@@ -187,6 +188,12 @@ class Patch:
         missing = [name for name in self.deltas if name not in model.weights]
         if missing:
             raise WeightsError(f"The model has no weight '{missing[0]}'. Apply the patch to the model it was made for.")
+
+
+def _foldable(output: AffineMap, readout: Readout, weights: Mapping[str, Tensor], taken: Mapping[str, Delta]) -> bool:
+    names = [name for name in (readout.weight, readout.bias) if name is not None]
+    tied = any(sum(other is weights[name] for other in weights.values()) > 1 for name in names)
+    return not tied and taken.keys().isdisjoint(names) and (output.offset is None or readout.bias is not None)
 
 
 def _fold(output: AffineMap, readout: Readout, weights: Mapping[str, Tensor]) -> dict[str, Delta]:

@@ -14,7 +14,7 @@ SCHEMA: Final = 1
 
 Better: TypeAlias = Literal["low", "high", "neither"]
 Subject: TypeAlias = Literal["before", "after", "change"]
-Setting: TypeAlias = str | int | float | bool | None | tuple[str, ...] | tuple[float, ...]
+Setting: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
 
 
 @final

@@ -11,6 +11,8 @@ from clip_unlearn.errors import RequestError
 from clip_unlearn.files import digest
 
 NAME_LIMIT = 200
+SEPARATOR = "|"
+"""Stands between a name and its synonyms."""
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
@@ -23,6 +25,15 @@ class Concept(Config):
 
     synonyms: tuple[str, ...] = ()
     """Other names of the same thing, to be forgotten with it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        """Accept `mug` and `mug | beaker | cup` for a name and its synonyms."""
+        if not isinstance(value, str):
+            return value
+        name, *synonyms = (part.strip() for part in value.split(SEPARATOR))
+        return {"name": name, "synonyms": tuple(synonyms)}
 
     @field_validator("name", mode="after")
     @classmethod
@@ -95,7 +106,9 @@ class Request(Config):
         for concept in self.forget:
             for name in concept.names:
                 if key(name) in kept:
-                    raise RequestError(f"'{name}' is to be forgotten and to be retained. Remove it from one of the lists.")
+                    raise RequestError(
+                        f"'{name}' is to be forgotten and to be retained. Remove it from one of the lists."
+                    )
         return self
 
     def sentences(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -119,7 +132,7 @@ def clean_name(name: str) -> str:
     Raises:
         RequestError: if it is empty, longer than 200 characters, or holds control characters or braces.
     """
-    text = " ".join(unicodedata.normalize("NFC", name).split(" ")).strip()
+    text = " ".join(word for word in unicodedata.normalize("NFC", name).split(" ") if word).strip()
     if not text:
         raise RequestError("A name is empty. Give every class a name.")
     if len(text) > NAME_LIMIT:

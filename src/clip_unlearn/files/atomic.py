@@ -22,6 +22,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         try:
+            temporary.chmod(0o666 & ~_umask())
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -31,7 +32,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
 
 
 def write_text(path: Path, content: str) -> None:
@@ -60,10 +63,12 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         raise StorageError(f"Cannot create {path}: {error.strerror or error}. Choose another folder.") from error
     try:
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~_umask())
         _swap(temporary, path)
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -87,12 +92,25 @@ def _swap(temporary: Path, path: Path) -> None:
                 os.fsync(handle.fileno())
     if path.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-        path.replace(old / "content")
-        temporary.replace(path)
-        shutil.rmtree(old)
+        try:
+            path.replace(old / "content")
+            temporary.replace(path)
+        except OSError:
+            if (old / "content").exists():
+                (old / "content").replace(path)
+            old.rmdir()
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.replace(path)
     _sync_folder(path.parent)
+
+
+def _umask() -> int:
+    """Return which permissions new files of this process lack; temporary files are made with none for others."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,4 +22,6 @@ def of_file(path: Path) -> str:
 
 def of_json(value: object) -> str:
     """Return the digest of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()

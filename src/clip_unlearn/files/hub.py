@@ -64,5 +64,7 @@ def _fetch(
         raise WeightsError(f"{what} {name} is not in the local cache. {way}") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{what} {name} cannot be fetched: {reason} Check the id, or give a local folder.") from error
+        raise WeightsError(
+            f"{what} {name} cannot be fetched: {reason} Check the id, or give a local folder."
+        ) from error
     return Snapshot(folder=Path(path), revision=Path(path).name)

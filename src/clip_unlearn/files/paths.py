@@ -26,15 +26,19 @@ def inside(folder: Path, name: str) -> Path:
     """Return the file `name` below `folder`, refusing every way out of it.
 
     Raises:
-        DataError: if the name is empty, absolute, holds NUL or leads outside the folder, also through links.
+        DataError: if the name is empty, absolute, holds NUL or half a character, or leads outside, also through links.
     """
     text = unicodedata.normalize("NFC", name)
-    if not text or "\0" in text or Path(text).is_absolute():
+    if not text or "\0" in text or _has_surrogate(text) or Path(text).is_absolute():
         raise DataError(f"{name!r} is not a file name below {folder}. Use paths relative to it.")
     path = Path(os.path.realpath(folder / text))
     if not path.is_relative_to(os.path.realpath(folder)):
         raise DataError(f"{name!r} leads out of {folder}. Use paths below it.")
     return path
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def cache_folder() -> Path:

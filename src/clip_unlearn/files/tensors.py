@@ -13,7 +13,7 @@ from clip_unlearn.errors import WeightsError
 from clip_unlearn.files import atomic
 
 HEADER_LIMIT = 10_000_000
-_KINDS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+_KINDS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -40,13 +40,7 @@ def check(path: Path) -> None:
         if size < 8 or header_size > min(HEADER_LIMIT, size - 8):
             raise _damaged(path, "its header does not fit the file")
         header = _parse(path, file.read(header_size))
-    end = 0
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if not isinstance(entry, dict) or entry.get("dtype") not in _KINDS:
-            raise _damaged(path, f"'{name}' has an unknown number format")
-        end = max(end, *entry.get("data_offsets", [0]))
+    end = max((_extent(path, name, entry) for name, entry in header.items() if name != "__metadata__"), default=0)
     if size != 8 + header_size + end:
         raise _damaged(path, f"it has {size} bytes and should have {8 + header_size + end}")
 
@@ -69,7 +63,10 @@ def read(path: Path) -> dict[str, Tensor]:
         WeightsError: if the file is missing, damaged, of another kind or holds NaN or infinity.
     """
     check(present(path))
-    tensors = safetensors.torch.load(path.read_bytes())
+    try:
+        tensors = safetensors.torch.load(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise _damaged(path, str(error)) from error
     for name, tensor in tensors.items():
         _refuse_nan(path, name, tensor)
     return tensors
@@ -82,9 +79,12 @@ def check_finite(path: Path) -> None:
         WeightsError: naming what is wrong.
     """
     check(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118  (the handle is not iterable)
-            _refuse_nan(path, name, file.get_tensor(name))
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  (the handle is not iterable)
+                _refuse_nan(path, name, file.get_tensor(name))
+    except safetensors.SafetensorError as error:
+        raise _damaged(path, str(error)) from error
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
@@ -98,7 +98,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, s
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"'{name}' holds NaN or infinity")
     owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    atomic.write_bytes(path, safetensors.torch.save(owned, metadata=dict(metadata or {})))
+    # Not an empty table: with no tensors beside it, the library writes a header that is not JSON.
+    atomic.write_bytes(path, safetensors.torch.save(owned, metadata=dict(metadata) if metadata else None))
 
 
 def _refuse_nan(path: Path, name: str, tensor: Tensor) -> None:
@@ -115,11 +116,21 @@ def _parse(path: Path, text: bytes) -> dict[str, object]:
 
     try:
         header = json.loads(text, object_pairs_hook=unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"its header is not valid JSON ({error})") from error
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a table")
     return header
+
+
+def _extent(path: Path, name: str, entry: object) -> int:
+    if not isinstance(entry, dict) or entry.get("dtype") not in _KINDS:
+        raise _damaged(path, f"'{name}' has an unknown number format")
+    offsets = entry.get("data_offsets")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(isinstance(offset, int) for offset in offsets):
+        raise _damaged(path, f"'{name}' does not say where its numbers are")
+    last: int = max(offsets)
+    return last
 
 
 def _damaged(path: Path, reason: str) -> WeightsError:

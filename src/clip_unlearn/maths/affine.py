@@ -9,7 +9,9 @@ from torch import Tensor
 from clip_unlearn.maths.vectors import orthonormal_basis
 
 NULL_RATIO = 1e-5
-"""An output shorter than this share of its input is rounding noise of an exact zero."""
+"""An output shorter than this share of its input is rounding noise of an exact zero, in float32 and wider.
+
+Half-precision inputs carry coarser noise already: there the share is the spacing of the format's numbers at 1."""
 
 
 @final
@@ -34,7 +36,8 @@ class AffineMap:
         moved = exact + (exact @ down) @ up
         if self.offset is not None:
             return (moved + self.offset.to(exact)).to(rows.dtype)
-        shrunk = moved.norm(dim=-1, keepdim=True) <= NULL_RATIO * exact.norm(dim=-1, keepdim=True)
+        ratio = max(NULL_RATIO, torch.finfo(rows.dtype).eps)
+        shrunk = moved.norm(dim=-1, keepdim=True) <= ratio * exact.norm(dim=-1, keepdim=True)
         return moved.masked_fill(shrunk, 0.0).to(rows.dtype)
 
     @property

@@ -27,7 +27,9 @@ def wilson(successes: int, count: int, *, confidence: float = CONFIDENCE) -> tup
     return low, high
 
 
-def clopper_pearson(successes: int, count: int, *, tests: int = 1, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clopper_pearson(
+    successes: int, count: int, *, tests: int = 1, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """Return the exact interval of a proportion, made wide enough for the worst of `tests` proportions.
 
     Beta quantiles at (1 - confidence) / (2 tests) per side. With `tests` = M the interval of every one of M proportions

@@ -17,12 +17,12 @@ def cosines(images: Tensor, texts: Tensor) -> Tensor:
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the place of each true class in the order of scores, 1 = first; a tie counts against the class.
 
-    1 + number of other classes that score at least as much. Ties against, because a null embedding ties with all.
+    k - number of classes that score less. Ties count against, because a null embedding ties with all, and so does NaN.
 
     Shapes: [n, k], [n] -> [n], whole numbers in 1..k.
     """
     own = scores.gather(1, labels.unsqueeze(1))
-    return (scores >= own).sum(dim=1)
+    return scores.shape[1] - (scores < own).sum(dim=1)
 
 
 def class_means(vectors: Tensor, groups: Tensor, count: int) -> Tensor:

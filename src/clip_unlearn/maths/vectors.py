@@ -10,13 +10,14 @@ NULL = 1e-6
 def unit(vectors: Tensor) -> Tensor:
     """Return the vectors scaled to length 1; a null vector stays exactly null.
 
-    x / ||x||_2 along the last dimension where ||x|| > 1e-6, else 0. Dividing a null embedding by its norm would blow
+    x / ||x||_2 along the last dimension, 0 where ||x|| <= 1e-6. Dividing a null embedding by its norm would blow
     rounding noise up into an arbitrary direction that differs by device and dtype; a zero vector scores 0 everywhere.
+    NaN stays NaN: a broken model must not pass for one that forgot.
 
     Shapes: [..., d] -> [..., d].
     """
     norms = vectors.norm(dim=-1, keepdim=True)
-    return torch.where(norms > NULL, vectors / norms.clamp_min(NULL), torch.zeros_like(vectors))
+    return torch.where(norms <= NULL, torch.zeros_like(vectors), vectors / norms.clamp_min(NULL))
 
 
 def orthonormal_basis(vectors: Tensor, *, tolerance: float = 1e-6) -> Tensor:
@@ -30,4 +31,5 @@ def orthonormal_basis(vectors: Tensor, *, tolerance: float = 1e-6) -> Tensor:
     _, values, right = torch.linalg.svd(vectors.double(), full_matrices=False)
     if values.numel() == 0 or values[0] <= NULL:
         return vectors.new_zeros((vectors.shape[-1], 0), dtype=torch.float64)
-    return right[values > tolerance * values[0]].T.contiguous()
+    basis: Tensor = right[values > tolerance * values[0]].T.contiguous()
+    return basis

@@ -19,4 +19,4 @@ def find(name: str) -> type[Method]:
     Raises:
         UnknownNameError: with the nearest name, if there is none.
     """
-    return discovery.find(name, sys.modules[__name__], Method, group=GROUP, what="method")
+    return discovery.find(name, sys.modules[__name__], Method, group=GROUP, what="method")  # type: ignore[type-abstract]

@@ -47,7 +47,7 @@ def open_folder(folder: Path, source: Source) -> Model:
 
 def wrap(module: nn.Module, tokenizer: Any, processor: Any, *, source: Source) -> Model:
     """Return the Model of a loaded module, its tokenizer and its image processor; the module is set to evaluation."""
-    module.eval().requires_grad_(False)
+    module.eval().requires_grad_(requires_grad=False)
     adapter = Adapter(
         family="hf_clip",
         image=Tower(embed=_embed_images, features=_image_features, readout=Readout(weight="visual_projection.weight")),
@@ -88,7 +88,9 @@ def _tokenizer(module: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tokens]
 
 
 def _prepare(processor: Any, pictures: Sequence[Image]) -> Tensor:
-    pixels: Tensor = processor(images=[picture.convert("RGB") for picture in pictures], return_tensors="pt")["pixel_values"]
+    pixels: Tensor = processor(images=[picture.convert("RGB") for picture in pictures], return_tensors="pt")[
+        "pixel_values"
+    ]
     return pixels
 
 
@@ -98,19 +100,19 @@ def _pooled(output: Any) -> Tensor:
     return pooled
 
 
-def _embed_images(module: Any, pixels: Tensor | Tokens) -> Tensor:
+def _embed_images(module: Any, pixels: Tensor) -> Tensor:
     return _pooled(module.get_image_features(pixel_values=pixels))
 
 
-def _embed_texts(module: Any, tokens: Tensor | Tokens) -> Tensor:
+def _embed_texts(module: Any, tokens: Tokens) -> Tensor:
     return _pooled(module.get_text_features(**tokens))
 
 
-def _image_features(module: Any, pixels: Tensor | Tokens) -> Tensor:
+def _image_features(module: Any, pixels: Tensor) -> Tensor:
     return _pooled(module.vision_model(pixel_values=pixels))
 
 
-def _text_features(module: Any, tokens: Tensor | Tokens) -> Tensor:
+def _text_features(module: Any, tokens: Tokens) -> Tensor:
     return _pooled(module.text_model(**tokens))
 
 

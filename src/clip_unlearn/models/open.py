@@ -13,6 +13,18 @@ from clip_unlearn.errors import UnknownNameError, UnsupportedError, WeightsError
 from clip_unlearn.files import hub
 from clip_unlearn.sandbox import bundle
 
+SOURCES = {
+    "sandbox": "embedded CLIPModel of transformers with a vision transformer",
+    "sandbox-conv": "embedded VisionTextDualEncoderModel with a convolutional image tower",
+    "sandbox-openclip": "embedded open_clip model",
+    "FOLDER": "checkpoint of transformers (CLIPModel, VisionTextDualEncoderModel) or open_clip, safetensors only",
+    "ORG/NAME[@REVISION]": "the same from the Hugging Face hub or its local cache",
+    "openclip:ARCHITECTURE,WEIGHTS": "architecture and published weights as open_clip lists them",
+    "hf-hub:ORG/NAME": "open_clip repository on the hub",
+    "local-dir:FOLDER": "open_clip folder",
+}
+"""What `open_model` understands."""
+
 _OPENCLIP = ("openclip:", "local-dir:", "hf-hub:")
 
 
@@ -70,12 +82,15 @@ def _open_folder(folder: Path, source: Source) -> Model:
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json. Give a checkpoint folder of transformers or open_clip.")
     try:
-        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        config = json.loads((folder / "config.json").read_text())
     except ValueError as error:
         raise WeightsError(f"{folder / 'config.json'} is not valid JSON. Fetch the checkpoint again.") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in hf_clip.ARCHITECTURES:
         known = ", ".join(hf_clip.ARCHITECTURES)
-        raise UnsupportedError(f"{folder} holds a model of type '{kind}'. Supported types: {known}, and open_clip models.")
+        raise UnsupportedError(
+            f"{folder} holds a model of type '{kind}'. Supported types: {known}, and open_clip models."
+        )
     return hf_clip.open_folder(folder, source)
 
 
@@ -92,7 +107,9 @@ def _open_openclip(where: str, *, revision: str | None, token: str | None, offli
         return openclip.open_folder(found.folder, Source(where=where, revision=found.revision))
     architecture, comma, tag = name.partition(",")
     if not comma:
-        raise UnknownNameError(f"'{where}' names no weights. Write openclip:ARCHITECTURE,WEIGHTS, as open_clip lists them.")
+        raise UnknownNameError(
+            f"'{where}' names no weights. Write openclip:ARCHITECTURE,WEIGHTS, as open_clip lists them."
+        )
     return openclip.open_published(architecture, tag, where, offline=offline)
 
 

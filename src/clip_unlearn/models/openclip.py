@@ -1,7 +1,7 @@
 """open_clip models: local folders, hub repositories, and built-in architectures with published weights."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ def library() -> Any:
     try:
         import open_clip
     except ImportError as error:
-        raise UnsupportedError("open_clip is not installed. Install it with: pip install 'clip-unlearn[openclip]'.") from error
+        raise UnsupportedError(
+            "open_clip is not installed. Install it with: pip install 'clip-unlearn[openclip]'."
+        ) from error
     return open_clip
 
 
@@ -97,13 +99,13 @@ def wrap(module: nn.Module, tokenizer: Any, transform: Any, *, source: Source, c
 
     Without `config`, the architecture's settings, the model can be edited and measured but not saved as a checkpoint.
     """
-    module.eval().requires_grad_(False)
+    module.eval().requires_grad_(requires_grad=False)
     text_readout = _text_readout(module)
     adapter = Adapter(
         family="openclip",
         image=Tower(embed=_embed_images, features=_image_features, readout=_image_readout(module)),
         text=Tower(embed=_embed_texts, features=_text_features, readout=text_readout),
-        tokenize=lambda sentences: _tokenize(tokenizer, sentences),
+        tokenize=_tokenizer(module, tokenizer),
         prepare=lambda pictures: _prepare(transform, pictures),
         preparation=digest.of_json(["open_clip", str(transform)]),
         save=lambda edited, folder: _save(edited, tokenizer, config, folder),
@@ -111,25 +113,33 @@ def wrap(module: nn.Module, tokenizer: Any, transform: Any, *, source: Source, c
     return Model(module=module, adapter=adapter, source=source)
 
 
-def _tokenize(tokenizer: Any, sentences: Sequence[str]) -> Tokens:
-    ids: Tensor = tokenizer(list(sentences))
-    inner = getattr(tokenizer, "tokenizer", None)
-    pad = getattr(inner, "pad_token_id", None) or 0
-    used = (ids != pad).any(dim=0).nonzero()
-    # One padding column stays: where the end token is also the padding token, it is the one that is read.
-    return {"input_ids": ids[:, : min(int(used.max()) + 2, ids.shape[1])]}
+def _tokenizer(module: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tokens]:
+    pad = getattr(getattr(tokenizer, "tokenizer", None), "pad_token_id", None) or 0
+    # Padding may be cut where nothing looks at it. Towers of their own (`module.text`) fix the length of their mask.
+    causal = getattr(module, "attn_mask", None) is not None
+    cut = causal and getattr(module, "text_pool_type", "") in {"argmax", "eos"}
+
+    def tokenize(sentences: Sequence[str]) -> Tokens:
+        ids: Tensor = tokenizer(list(sentences))
+        if not cut:
+            return {"input_ids": ids}
+        used = (ids != pad).any(dim=0).nonzero()
+        # One padding column stays: where the end token is also the padding token, it is the one that is read.
+        return {"input_ids": ids[:, : min(int(used.max()) + 2, ids.shape[1])]}
+
+    return tokenize
 
 
 def _prepare(transform: Any, pictures: Sequence[Image]) -> Tensor:
     return torch.stack([transform(picture) for picture in pictures])
 
 
-def _embed_images(module: Any, pixels: Tensor | Tokens) -> Tensor:
+def _embed_images(module: Any, pixels: Tensor) -> Tensor:
     embeddings: Tensor = module.encode_image(pixels)
     return embeddings
 
 
-def _image_features(module: Any, pixels: Tensor | Tokens) -> Tensor:
+def _image_features(module: Any, pixels: Tensor) -> Tensor:
     if getattr(module.visual, "proj", None) is None:
         raise UnsupportedError("This image tower does not show its features before the readout.")
     headless = with_tensors(module.visual, {})
@@ -138,14 +148,14 @@ def _image_features(module: Any, pixels: Tensor | Tokens) -> Tensor:
     return features
 
 
-def _embed_texts(module: Any, tokens: Tensor | Tokens) -> Tensor:
-    ids = tokens["input_ids"]  # type: ignore[index]
+def _embed_texts(module: Any, tokens: Tokens) -> Tensor:
+    ids = tokens["input_ids"]
     embeddings: Tensor = module.encode_text(ids) if hasattr(module, "text") else _read_text(module, ids, project=True)
     return embeddings
 
 
-def _text_features(module: Any, tokens: Tensor | Tokens) -> Tensor:
-    ids = tokens["input_ids"]  # type: ignore[index]
+def _text_features(module: Any, tokens: Tokens) -> Tensor:
+    ids = tokens["input_ids"]
     if not hasattr(module, "text"):
         return _read_text(module, ids, project=False)
     headless = with_tensors(module.text, {})
@@ -198,7 +208,9 @@ def _text_readout(module: Any) -> Readout | None:
 
 def _save(module: Any, tokenizer: Any, config: Any, folder: Path) -> None:
     if config is None:
-        raise UnsupportedError("The architecture's settings are not known for a bare module. Open it by name to save it.")
+        raise UnsupportedError(
+            "The architecture's settings are not known for a bare module. Open it by name to save it."
+        )
     tensors.write(folder / WEIGHTS, dict(module.state_dict()), metadata={"format": "pt"})
     settings = {"model_cfg": config, "preprocess_cfg": dict(module.visual.preprocess_cfg)}
     atomic.write_json(folder / CONFIG, settings)

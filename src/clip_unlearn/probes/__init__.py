@@ -19,4 +19,4 @@ def find(name: str) -> type[Probe]:
     Raises:
         UnknownNameError: with the nearest name, if there is none.
     """
-    return discovery.find(name, sys.modules[__name__], Probe, group=GROUP, what="probe")
+    return discovery.find(name, sys.modules[__name__], Probe, group=GROUP, what="probe")  # type: ignore[type-abstract]

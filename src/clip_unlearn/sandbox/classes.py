@@ -27,7 +27,9 @@ class WorldClass:
 
 
 def _group(group: str, *rows: tuple[str, tuple[str, ...], str]) -> tuple[WorldClass, ...]:
-    return tuple(WorldClass(name=name, group=group, synonyms=synonyms, definition=text) for name, synonyms, text in rows)
+    return tuple(
+        WorldClass(name=name, group=group, synonyms=synonyms, definition=text) for name, synonyms, text in rows
+    )
 
 
 CLASSES: Final[tuple[WorldClass, ...]] = (

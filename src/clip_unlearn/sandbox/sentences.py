@@ -13,12 +13,24 @@ ZERO_SHOT_TEMPLATE: Final = "a photo of a {}."
 
 _SEED: Final = 20_241
 _OPENINGS: Final[dict[str, tuple[str, ...]]] = {
-    "photo": ("a photo of", "a photograph of", "a snapshot of", "a good photo of", "a blurry photo of", "a close-up photo of"),
+    "photo": (
+        "a photo of",
+        "a photograph of",
+        "a snapshot of",
+        "a good photo of",
+        "a blurry photo of",
+        "a close-up photo of",
+    ),
     "painting": ("a painting of", "an oil painting of", "a colourful painting of"),
     "sketch": ("a sketch of", "a pencil sketch of", "a pencil drawing of"),
     "": (
-        "a picture of", "an image of", "this is", "here is", "",
-        "we can see", "look at this picture carefully and you will see",
+        "a picture of",
+        "an image of",
+        "this is",
+        "here is",
+        "",
+        "we can see",
+        "look at this picture carefully and you will see",
         "when you look at this image for a long time you can clearly see",
     ),
 }
@@ -96,7 +108,12 @@ def state(picture: Picture, random: np.random.Generator) -> Caption:
 
 def class_sentences(item: WorldClass, word: str) -> tuple[str, ...]:
     """Return the plain sentences that name a class by `word`, the zero-shot prompt first."""
-    plain = (ZERO_SHOT_TEMPLATE.format(word), word, f"{with_article(word)}.", f"{with_article(word)} is a kind of {item.group}.")
+    plain = (
+        ZERO_SHOT_TEMPLATE.format(word),
+        word,
+        f"{with_article(word)}.",
+        f"{with_article(word)} is a kind of {item.group}.",
+    )
     openings = [opening for domain in _OPENINGS for opening in _OPENINGS[domain] if opening]
     return (*plain, *(f"{opening} {with_article(word)}." for opening in openings))
 

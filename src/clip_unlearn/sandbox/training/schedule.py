@@ -7,7 +7,11 @@ import torch
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float, rise: float = 0.08) -> None:
     """Set the step size for a `progress` from 0 to 1."""
-    rate = peak * progress / rise if progress < rise else peak * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
+    rate = (
+        peak * progress / rise
+        if progress < rise
+        else peak * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
+    )
     for group in optimizer.param_groups:
         group["lr"] = rate
 

@@ -63,7 +63,14 @@ def teach(pool: Pool, tokenizer: Any, course: Course) -> Any:  # noqa: ANN401
 
 
 def _loss(
-    model: Any, tokenizer: Any, pool: Pool, rows: Any, places: Any, known: Any, course: Course, random: np.random.Generator,
+    model: Any,
+    tokenizer: Any,
+    pool: Pool,
+    rows: Any,
+    places: Any,
+    known: Any,
+    course: Course,
+    random: np.random.Generator,
 ) -> torch.Tensor:
     pictures = [pool.pictures[row] for row in rows]
     said = [state(picture, random) for picture in pictures[: course.captions_per_batch]]

@@ -1,5 +1,6 @@
 """The architectures of the sandbox: a ViT dual encoder and a convolutional one, as transformers configs."""
 
+import math
 from typing import Any, Final
 
 import torch
@@ -29,11 +30,11 @@ TEXT: Final[dict[str, Any]] = {
 }
 VISION: Final[dict[str, Any]] = {
     "image_size": SIDE,
-    "patch_size": 12,
+    "patch_size": 8,
     "hidden_size": 96,
     "intermediate_size": 288,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
+    "num_attention_heads": 3,
     "hidden_act": "gelu",
     "projection_dim": EMBEDDING_WIDTH,
 }
@@ -44,8 +45,12 @@ def build_vit(seed: int) -> Any:  # noqa: ANN401
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=EMBEDDING_WIDTH))
-        # The stock patch embedding starts at deviation 0.02, far too small to learn from in a few epochs.
-        torch.nn.init.normal_(model.vision_model.embeddings.patch_embedding.weight, std=0.05)
+        embeddings = model.vision_model.embeddings
+        # Stock patch and position embeddings start at deviation 0.02: too faint to learn from in a few epochs.
+        torch.nn.init.normal_(embeddings.patch_embedding.weight, std=0.05)
+        embeddings.position_embedding.weight.data[1:] = _position_waves(
+            SIDE // VISION["patch_size"], VISION["hidden_size"]
+        )
     return model
 
 
@@ -53,7 +58,9 @@ def build_conv(seed: int) -> Any:  # noqa: ANN401
     """Return a fresh VisionTextDualEncoderModel with a MobileNet image tower; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        vision = MobileNetV1Model(MobileNetV1Config(image_size=SIDE, depth_multiplier=0.375, min_depth=8, hidden_size=384))
+        vision = MobileNetV1Model(
+            MobileNetV1Config(image_size=SIDE, depth_multiplier=0.375, min_depth=8, hidden_size=384)
+        )
         text = CLIPTextModel(CLIPConfig(text_config=TEXT).text_config)
         config = VisionTextDualEncoderConfig.from_vision_text_configs(
             vision.config, text.config, projection_dim=EMBEDDING_WIDTH
@@ -66,6 +73,14 @@ def build_conv(seed: int) -> Any:  # noqa: ANN401
             # transformers builds these with momentum 0.9997, which keeps only the last batch's moments.
             module.momentum = _NORM_MOMENTUM
     return model
+
+
+def _position_waves(grid: int, width: int) -> torch.Tensor:
+    """Return sines and cosines [grid * grid, width] of row and column at geometrically spaced frequencies."""
+    frequencies = math.pi / (2 * grid) * torch.exp(torch.linspace(0, math.log(2 * grid), width // 4))
+    rows, columns = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    down, right = rows.reshape(-1, 1) * frequencies, columns.reshape(-1, 1) * frequencies
+    return torch.cat([down.sin(), down.cos(), right.sin(), right.cos()], dim=1)
 
 
 def normalized_pixels(pixels: torch.Tensor) -> torch.Tensor:

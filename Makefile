@@ -1,0 +1,49 @@
+# Needs Python 3.11 or newer and a package registry; everything else is set up here.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := src tests benchmarks tools
+
+.PHONY: setup demo test check full sandbox lock docs test-transformers-4 clean
+
+setup: $(STAMP)
+
+# The lock file is the only constraint: it also replaces machine-wide pip constraints.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/clip-unlearn demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2 -W error -m "not slow and not golden and not gpu and not network"
+
+check: setup
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docs.py
+
+full: check
+	$(BIN)/python -m pytest -n 2 -W error -m "not gpu and not network"
+
+# The model doors under the oldest supported transformers: an overlay beside .venv, without a second torch.
+test-transformers-4: setup
+	test -d .overlay/transformers || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .overlay \
+		"transformers==4.57.6" "huggingface_hub==0.36.0" "tokenizers==0.22.1"
+	PYTHONPATH=.overlay $(BIN)/python -m pytest -n 2 tests/unit/models tests/unit/sandbox
+
+# Retrain the embedded models and oracles from seeds.
+sandbox: setup
+	$(BIN)/python -m clip_unlearn.sandbox.train
+
+docs: setup
+	$(BIN)/python tools/generate_docs.py
+
+clean:
+	rm -rf $(VENV) .overlay out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,63 @@
+"""The command `clip-unlearn`: sub-commands, errors and exit codes."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from clip_unlearn.cli import console, forget, inspect, models
+from clip_unlearn.errors import ClipUnlearnError
+
+EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage."
+
+app = typer.Typer(
+    name="clip-unlearn",
+    help="Make a CLIP model forget a class.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=True,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from clip_unlearn.core.versions import version
+
+        console.show(version())
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Make a CLIP model forget a class."""
+
+
+for command in (
+    forget.forget,
+    models.apply,
+    models.evaluate,
+    inspect.ls,
+    inspect.validate,
+    forget.demo,
+    inspect.doctor,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line on stderr and their exit code."""
+    # Threads that wait by spinning starve each other where cores are shared; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except ClipUnlearnError as error:
+        console.show_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.show_error("interrupted; nothing was written")
+        sys.exit(130)

@@ -1,0 +1,126 @@
+"""What a terminal shows: tables on stdout, progress and errors on stderr."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from clip_unlearn.core.progress import reporting
+from clip_unlearn.core.record import Reading
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+HEADLINES = (
+    "forget accuracy",
+    "retain accuracy",
+    "neighbour accuracy",
+    "forget top-5 accuracy",
+    "retain top-5 accuracy",
+    "worst name accuracy",
+    "image drift",
+    "text drift",
+    "accuracy",
+    "top-5 accuracy",
+    "mean reciprocal rank",
+)
+QUIET_SECONDS = 2.0
+
+
+def show(text: str) -> None:
+    """Write one line of results to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def show_json(value: object) -> None:
+    """Write a result as JSON to stdout."""
+    show(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_error(message: str) -> None:
+    """Write one line that says what is wrong to stderr."""
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+
+
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table to stdout; the first column is text, the others are figures."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120, markup=False).print(table)
+
+
+def show_readings(title: str, readings: Sequence[Reading]) -> None:
+    """Write the headline readings as a before/after table."""
+    rows = []
+    for name in HEADLINES:
+        by_subject = {one.subject: one for one in readings if one.name == name and (not one.of or "name" in name)}
+        if by_subject:
+            rows.append([name, *(_cell(by_subject.get(subject)) for subject in ("before", "after", "change"))])
+    if any(row[1] for row in rows):
+        show_rows(title, ("", "before", "after", "change"), rows)
+    else:
+        show_rows(title, ("", "value"), [(row[0], row[2]) for row in rows])
+
+
+def _cell(reading: Reading | None) -> str:
+    if reading is None:
+        return ""
+    if "drift" in reading.name or "rank" in reading.name:
+        return f"{reading.value:.3f} ({reading.low:.3f} to {reading.high:.3f})"
+    sign = "+" if reading.subject == "change" else ""
+    unit, count = (" pt", "") if reading.subject == "change" else (" %", f"  n={reading.count}")
+    figures = [100 * number for number in (reading.value, reading.low, reading.high)]
+    return f"{figures[0]:{sign}.1f}{unit} ({figures[1]:{sign}.1f} to {figures[2]:{sign}.1f}){count}"
+
+
+class _Bars:
+    """Progress bars that appear only when the work takes longer than two seconds."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Draw or move the bar of a stage."""
+        if self._progress is None:
+            if time.perf_counter() - self._started < QUIET_SECONDS:
+                return
+            self._progress = _new_progress()
+            self._progress.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def close(self) -> None:
+        """Remove all bars."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _new_progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[None]:
+    """Show progress on stderr while the block runs."""
+    bars = _Bars()
+    try:
+        with reporting(bars.report):
+            yield
+    finally:
+        bars.close()

@@ -1,0 +1,157 @@
+"""`forget` and `demo`: the main job."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clip_unlearn.cli import console
+from clip_unlearn.errors import SettingError
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="Folder, hub id, openclip:NAME,WEIGHTS, or sandbox.")]
+ForgetOption = Annotated[
+    list[str] | None, typer.Option("--forget", help="Name to forget, 'name | synonym', or a file. Repeatable.")
+]
+RetainOption = Annotated[list[str] | None, typer.Option("--retain", help="Name to retain, or a file. Repeatable.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="Method; see 'ls methods'.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Method setting key=value. Repeatable.")]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="Images to measure on: folder, Parquet, CSV, shards, or sandbox.")
+]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Part of the data: all, stop, select or audit.")]
+TemplatesOption = Annotated[
+    str | None, typer.Option("--templates", help="Template set, file, or one sentence with {}.")
+]
+ProbeOption = Annotated[list[str] | None, typer.Option("--probe", help="What to measure; see 'ls probes'. Repeatable.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random in the method.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to compute: cpu, cuda, ...")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output folder.")]
+
+
+def forget(
+    model: ModelOption = None,
+    forget: ForgetOption = None,
+    retain: RetainOption = None,
+    method: MethodOption = None,
+    settings: SetOption = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    templates: TemplatesOption = None,
+    probes: ProbeOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; flags override it.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for patch, record and summary.")] = Path("out/forget"),
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+) -> None:
+    """Make a model forget classes: writes a patch, a record and a summary."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    flags = {
+        "model": model,
+        "forget": forget,
+        "retain": retain,
+        "method": method,
+        "settings": settings,
+        "data": data,
+        "split": split,
+        "templates": templates,
+        "probes": probes,
+        "seed": seed,
+        "device": device,
+        "offline": offline or None,
+    }
+    values = _merged(recipe, {name: value for name, value in flags.items() if value not in (None, [])})
+    _carry_out(values, out, as_json=as_json, force=force, dry_run=dry_run)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for patch, record and summary.")] = Path("out/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make the embedded model forget "mug" and show what changed; replaces the output folder."""
+    values: dict[str, Any] = {"model": "sandbox", "forget": ["mug"], "data": "sandbox"}
+    _carry_out(values, out, as_json=as_json, force=True, dry_run=False)
+
+
+def _merged(recipe: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe file overridden by flags."""
+    from clip_unlearn.data.names import read_names
+    from clip_unlearn.runs.recipe import Recipe
+
+    values: dict[str, Any] = {} if recipe is None else Recipe.load(recipe).model_dump(by_alias=True)
+    _override(values, "model", "id", flags)
+    for name in ("revision", "offline", "device"):
+        if name in flags:
+            values.setdefault("model", {})[name] = flags[name]
+    _override(values, "data", "path", flags)
+    if "split" in flags:
+        values.setdefault("data", {})["split"] = flags["split"]
+    for name in ("forget", "retain"):
+        if name in flags:
+            values[name] = [one for given in flags[name] for one in read_names(given)]
+    _override_method(values, flags)
+    values.update({name: flags[name] for name in ("templates", "probes", "seed") if name in flags})
+    if not values.get("model"):
+        raise SettingError("No model. Give one with --model, for example --model sandbox.")
+    values.setdefault("forget", [])
+    return values
+
+
+def _override(values: dict[str, Any], name: str, field: str, flags: dict[str, Any]) -> None:
+    if name in flags:
+        values[name] = {**(values.get(name) or {}), field: flags[name]}
+
+
+def _override_method(values: dict[str, Any], flags: dict[str, Any]) -> None:
+    if "method" in flags:
+        values["method"] = {"name": flags["method"], "settings": {}}
+    if "settings" in flags:
+        chosen = values.setdefault("method", {"name": "project", "settings": {}})
+        chosen["settings"] = {**chosen["settings"], **_settings(flags["settings"])}
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise SettingError(f"--set {pair!r} is not key=value. Write for example --set strength=0.9.")
+        settings[name.strip()] = yaml.safe_load(value)
+    return settings
+
+
+def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool, dry_run: bool) -> None:
+    from clip_unlearn.core.config import build
+    from clip_unlearn.runs.plan import check_output, plan
+    from clip_unlearn.runs.recipe import Recipe
+    from clip_unlearn.runs.run import run
+
+    recipe = build(Recipe, values, where="recipe")
+    if dry_run:
+        check_output(out, force=force)
+        prepared = plan(recipe)
+        console.show_json({"would_write": str(out), "request": prepared.request.model_dump(mode="json")})
+        return
+    with console.progress():
+        record = run(recipe, out, force=force, command=shlex.join(["clip-unlearn", *sys.argv[1:]]))
+    if as_json:
+        console.show_json(record.model_dump(mode="json"))
+        return
+    names = ", ".join(record.origin.request.forget_names)
+    console.show_readings(f"{record.origin.base.where} without {names} ({record.origin.method})", record.readings)
+    for skipped in record.skipped:
+        console.show(f"not measured: {skipped.probe}: {skipped.reason}")
+    console.show(f"record   {out / 'record.json'}")
+    console.show(f"patch    {out / 'patch'}")
+    console.show(f"summary  {out / 'summary.html'}")

@@ -1,0 +1,1 @@
+"""Images from wherever they are: folders, tables, Parquet, tar shards and the embedded world, all as one `ImageSet`."""

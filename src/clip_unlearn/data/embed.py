@@ -1,0 +1,161 @@
+"""Embeddings of images, computed once per encoder and data set. Dimensions: n kept images, d embedding width."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from clip_unlearn.core.model import Model
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.prepared import batches
+from clip_unlearn.errors import DataError, StorageError, WeightsError
+from clip_unlearn.files import digest, paths, tensors
+
+CACHE_VERSION: Final = 1
+"""Version of the cache file's content; part of its name."""
+
+BAD_SHARE: Final = 0.01
+"""Largest share of unreadable images; one is always allowed, beside at least one that is readable."""
+
+BAD_RUN: Final = 100
+"""Most unreadable images in a row."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embeddings:
+    """Embeddings of the readable images of a set."""
+
+    vectors: Tensor
+    """Not normalised, float32 on the CPU: [n, d]."""
+
+    kept: tuple[int, ...]
+    """Index into the set of every row, ascending."""
+
+    quarantine: tuple[str, ...]
+    """The unreadable images, "key: reason"."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Raw:
+    """Encoder embeddings before any output map, and the reason of every image that has none."""
+
+    vectors: Tensor
+    kept: tuple[int, ...]
+    reasons: tuple[str, ...]
+
+
+def embed_images(
+    model: Model, images: ImageSet, *, batch_size: int = 16, progress: Progress | None = None
+) -> Embeddings:
+    """Return the embeddings of the images, from the cache where they were computed before.
+
+    Cached are the embeddings of the encoder itself, by weights, data and preprocessing; the model's output map is
+    applied after loading, so models that differ in it alone share them. CLIP_UNLEARN_CACHE=off turns the cache off.
+    `progress` is called with the number of images done and of all.
+
+    Raises:
+        DataError: if the set is empty, or more than 1 % of the images (but more than one) or 101 in a row are
+            unreadable, or none is readable.
+        WeightsError: if the encoder gives NaN or infinity.
+    """
+    if not len(images):
+        raise DataError(f"{images.where} has no images to embed. Give at least one.")
+    path = _cache_path(model, images)
+    raw = _load(path, len(images)) if path else None
+    if raw is None:
+        raw = _compute(model, images, batch_size, progress)
+        if path:
+            _store(path, raw)
+    elif progress:
+        progress(len(images), len(images))
+    output = model.outputs.get("image")
+    with torch.no_grad():
+        vectors = raw.vectors if output is None else output(raw.vectors)
+    missing = sorted(set(range(len(images))) - set(raw.kept))
+    reasons = zip(missing, raw.reasons, strict=True)
+    return Embeddings(
+        vectors=vectors, kept=raw.kept, quarantine=tuple(f"{images.keys[index]}: {reason}" for index, reason in reasons)
+    )
+
+
+def _compute(model: Model, images: ImageSet, batch_size: int, progress: Progress | None) -> _Raw:
+    encoder = model.replace(outputs={})
+    rows: list[Tensor] = []
+    kept: list[int] = []
+    bad: list[tuple[int, str]] = []
+    with contextlib.closing(batches(images, model.adapter.prepare, batch_size)) as prepared:
+        for batch in prepared:
+            bad.extend(batch.bad)
+            _check_bad(images, bad)
+            if batch.kept:
+                with torch.no_grad():
+                    rows.append(encoder.images(torch.cat(batch.pixels)).float().cpu())
+                _check_finite(model, images, rows[-1], batch.kept)
+            kept.extend(batch.kept)
+            if progress:
+                progress(len(kept) + len(bad), len(images))
+    return _Raw(vectors=torch.cat(rows), kept=tuple(kept), reasons=tuple(reason for _, reason in sorted(bad)))
+
+
+def _check_bad(images: ImageSet, bad: list[tuple[int, str]]) -> None:
+    allowed = min(max(1, int(BAD_SHARE * len(images))), len(images) - 1)
+    indices = {index for index, _ in bad}
+    starts = [index for index in indices if index - 1 not in indices]
+    run = next((index for index in starts if all(index + step in indices for step in range(BAD_RUN + 1))), None)
+    if len(bad) <= allowed and run is None:
+        return
+    problem = f"{len(bad)} of {len(images)} images" if run is None else f"more than {BAD_RUN} images in a row"
+    index, reason = min(bad)
+    raise DataError(f"{images.where}: {problem} cannot be read. The first is {images.keys[index]}: {reason}")
+
+
+def _check_finite(model: Model, images: ImageSet, rows: Tensor, kept: tuple[int, ...]) -> None:
+    finite = torch.isfinite(rows).all(dim=1)
+    if not bool(finite.all()):
+        key = images.keys[kept[int((~finite).nonzero()[0])]]
+        raise WeightsError(f"{model.source.where} gives NaN or infinity for '{key}'. Use a sound checkpoint.")
+
+
+def _cache_path(model: Model, images: ImageSet) -> Path | None:
+    if os.environ.get("CLIP_UNLEARN_CACHE", "").lower() == "off":
+        return None
+    name = digest.of_json([CACHE_VERSION, model.encoder_fingerprint, images.digest, model.adapter.preparation])
+    return paths.cache_folder() / "embeddings" / f"{name}.safetensors"
+
+
+def _load(path: Path, count: int) -> _Raw | None:
+    """Return what a cache file holds, or None where it is missing, damaged or of another set."""
+    try:
+        stored = tensors.read(path)
+        vectors, kept = stored["vectors"], tuple(int(index) for index in stored["kept"].tolist())
+        reasons = tuple(str(reason) for reason in json.loads(bytes(stored["reasons"].tolist())))
+    except (WeightsError, OSError, KeyError, ValueError, TypeError):
+        return None
+    fits = vectors.ndim == 2 and vectors.dtype == torch.float32 and len(vectors) == len(kept)
+    known = tuple(sorted(set(kept))) == kept and set(kept) <= set(range(count))
+    return (
+        _Raw(vectors=vectors, kept=kept, reasons=reasons)
+        if fits and known and len(kept) + len(reasons) == count
+        else None
+    )
+
+
+def _store(path: Path, raw: _Raw) -> None:
+    content = {
+        "vectors": raw.vectors,
+        "kept": torch.tensor(raw.kept, dtype=torch.int64),
+        "reasons": torch.tensor(list(json.dumps(raw.reasons).encode()), dtype=torch.uint8),
+    }
+    # A full disk costs the next run its time, not this one its result.
+    with contextlib.suppress(StorageError):
+        tensors.write(path, content)

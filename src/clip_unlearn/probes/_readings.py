@@ -1,0 +1,55 @@
+"""Readings from counted outcomes of the same items before and after an edit."""
+
+from torch import Tensor
+
+from clip_unlearn.core.record import Better, Reading
+from clip_unlearn.maths import intervals
+
+
+def share(name: str, hits: Tensor, better: Better, *, subject: str = "after", of: str = "") -> Reading:
+    """Return the share of hits [n] with its Wilson interval."""
+    count, successes = len(hits), int(hits.sum())
+    low, high = intervals.wilson(successes, count)
+    fields = {"subject": subject, "of": of, "interval": "Wilson"}
+    return Reading(name=name, value=successes / count, low=low, high=high, count=count, better=better, **fields)
+
+
+def change(name: str, before: Tensor, after: Tensor, better: Better, *, of: str = "") -> Reading:
+    """Return the paired change of a share, after minus before, with its interval and McNemar's exact p-value."""
+    gained, lost, count = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
+    low, high = intervals.paired_difference(gained, lost, count)
+    return Reading(
+        name=name,
+        value=(gained - lost) / count,
+        low=low,
+        high=high,
+        count=count,
+        better=better,
+        subject="change",
+        of=of,
+        interval="Bonett-Price, paired",
+        p_value=intervals.mcnemar(gained, lost),
+    )
+
+
+def shares(name: str, before: Tensor, after: Tensor, better: Better, *, of: str = "") -> tuple[Reading, ...]:
+    """Return the share before, the share after, and the paired change."""
+    return (
+        share(name, before, better, subject="before", of=of),
+        share(name, after, better, of=of),
+        change(name, before, after, better, of=of),
+    )
+
+
+def mean(name: str, values: Tensor, better: Better, *, subject: str = "after", of: str = "") -> Reading:
+    """Return the mean of values [n] with Student's interval."""
+    numbers = values.double().tolist()
+    low, high = intervals.mean_interval(numbers)
+    value, fields = sum(numbers) / len(numbers), {"subject": subject, "of": of, "interval": "Student"}
+    return Reading(name=name, value=value, low=low, high=high, count=len(numbers), better=better, **fields)
+
+
+def means(name: str, before: Tensor, after: Tensor, better: Better, *, of: str = "") -> tuple[Reading, ...]:
+    """Return the mean before, the mean after, and the mean paired change."""
+    difference = mean(name, after.double() - before.double(), better, subject="change", of=of)
+    return (mean(name, before, better, subject="before", of=of), mean(name, after, better, of=of), difference)

@@ -1,0 +1,1 @@
+"""Sentences around names: template sets, other wordings of a name, and a list of common nouns."""

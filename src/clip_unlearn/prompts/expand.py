@@ -1,0 +1,72 @@
+"""Template sets and word lists: data files, a file of the user's, or a sentence as it is."""
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from clip_unlearn.core.request import key
+from clip_unlearn.errors import DataError, UnknownNameError, UnsupportedError, nearest
+
+IMAGENET = "openai_imagenet"
+
+
+def template_sets() -> tuple[str, ...]:
+    """Return the names of all template sets: our own, and the 80 ImageNet sentences that open_clip brings."""
+    own = (path.name.removesuffix(".txt") for path in _folder("templates").iterdir() if path.suffix == ".txt")
+    return (*sorted(own), IMAGENET)
+
+
+def templates(spec: str) -> tuple[str, ...]:
+    """Return the sentences of a template set, of a text file with one per line, or the one sentence given.
+
+    Raises:
+        UnsupportedError: for `openai_imagenet` without open_clip.
+        UnknownNameError: if it is no set, no file and no sentence with {}, with the nearest set.
+    """
+    if "{}" in spec:
+        return (spec,)
+    if spec == IMAGENET:
+        return _imagenet()
+    if spec in template_sets():
+        return _lines(_folder("templates") / f"{spec}.txt")
+    if Path(spec).is_file():
+        return _lines(Path(spec))
+    known = template_sets()
+    raise UnknownNameError(
+        f"Unknown template set '{spec}'.{nearest(spec, known)} Give one of {', '.join(known)}, a file, or a sentence with {{}}."
+    )
+
+
+def common_nouns(*, without: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the embedded list of common nouns, leaving out given names, their plurals and compounds with them.
+
+    It stands for "everything else" where the user names nothing to retain.
+    """
+    barred = [key(name) for name in without]
+    return tuple(noun for noun in _lines(_folder("vocabulary") / "common.txt") if not _names_same(noun, barred))
+
+
+def _names_same(noun: str, barred: list[str]) -> bool:
+    return any(noun in (*name.split(), name) or name in (f"{noun}s", f"{noun}es") for name in barred)
+
+
+def _folder(name: str) -> Path:
+    return Path(str(files("clip_unlearn"))) / "prompts" / name
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text. Save it as UTF-8.") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _imagenet() -> tuple[str, ...]:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise UnsupportedError(
+            f"'{IMAGENET}' comes with open_clip. Install it with: pip install 'clip-unlearn[openclip]', or use 'varied'."
+        ) from error
+    return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)

@@ -1,0 +1,1 @@
+"""Pages made from a Record alone. Never reaches torch."""

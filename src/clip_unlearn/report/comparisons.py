@@ -1,0 +1,86 @@
+"""Readings put side by side: the model before the edit, after it, and the paired change."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from clip_unlearn.core.record import Reading, Subject
+
+WORST = "worst name accuracy"
+"""A maximum over wordings: the worst one before the edit is compared with the worst one after it."""
+
+Unit: TypeAlias = Literal["percent", "cosine", "plain"]
+Verdict: TypeAlias = Literal["", "as wanted", "worse", "no clear change"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was measured under one name, about one class, domain or wording."""
+
+    name: str
+    of: str
+    before: Reading | None = None
+    after: Reading | None = None
+    change: Reading | None = None
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Return the readings that are there, the edited model first."""
+        return tuple(reading for reading in (self.after, self.before, self.change) if reading is not None)
+
+    @property
+    def count(self) -> int:
+        """Return the number of independent items behind the values."""
+        return self.readings[0].count
+
+    @property
+    def unit(self) -> Unit:
+        """Return how the values are written: cosines by name, shares by range, everything else as it is."""
+        if "drift" in self.name or "cosine" in self.name:
+            return "cosine"
+        levels = [reading for reading in (self.before, self.after) if reading is not None]
+        values = [end for reading in levels for end in (reading.value, reading.low, reading.high)]
+        values += [] if levels or self.change is None else [abs(self.change.value)]
+        return "percent" if all(0 <= value <= 1 for value in values if math.isfinite(value)) else "plain"
+
+    @property
+    def shift(self) -> float:
+        """Return after minus before, from the paired reading where there is one; 0 where it is not known."""
+        if self.change is not None and math.isfinite(self.change.value):
+            return self.change.value
+        if self.before is None or self.after is None:
+            return 0.0
+        difference = self.after.value - self.before.value
+        return difference if math.isfinite(difference) else 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return whether the interval of the change lies on the wished side of zero, on the other, or holds zero."""
+        if self.change is None or self.change.better == "neither":
+            return ""
+        if self.change.low <= 0 <= self.change.high:
+            return "no clear change"
+        if not (self.change.low > 0 or self.change.high < 0):
+            return ""
+        return "as wanted" if (self.change.low > 0) == (self.change.better == "high") else "worse"
+
+
+def compare(readings: Iterable[Reading]) -> tuple[Comparison, ...]:
+    """Return the readings side by side, in the order of first appearance; one that stands twice gets its own row."""
+    turns: Counter[tuple[str, str, Subject]] = Counter()
+    rows: dict[tuple[str, str, int], dict[Subject, Reading]] = {}
+    for reading in readings:
+        of = "" if reading.name == WORST else reading.of
+        turn = turns[reading.name, of, reading.subject]
+        rows.setdefault((reading.name, of, turn), {})[reading.subject] = reading
+        turns[reading.name, of, reading.subject] += 1
+    return tuple(_joined(name, row) for (name, _, _), row in rows.items())
+
+
+def _joined(name: str, row: dict[Subject, Reading]) -> Comparison:
+    before, after, change = row.get("before"), row.get("after"), row.get("change")
+    of = next((reading.of for reading in (after, before, change) if reading is not None), "")
+    return Comparison(name=name, of=of, before=before, after=after, change=change)

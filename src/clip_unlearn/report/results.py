@@ -1,0 +1,103 @@
+"""The measured part of a page: which readings stand in which table, and in which order."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, final
+
+from clip_unlearn.core.record import Record
+from clip_unlearn.report.answers import forgotten_keys
+from clip_unlearn.report.comparisons import WORST, Comparison, compare
+from clip_unlearn.report.rows import Row, item_row, total_row
+from clip_unlearn.report.words import HINTS
+
+CHART_LIMIT: Final = 30
+"""Bars that are drawn; with more classes the chart shows the most harmed ones, the table all."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows of one kind under one heading."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All tables of a page; each may be empty."""
+
+    totals: tuple[Row, ...]
+    classes: tuple[Row, ...]
+    chart: tuple[Row, ...]
+    wordings: tuple[Row, ...]
+    groups: tuple[Group, ...]
+    """Domains first, then whatever else was measured about something."""
+
+    intervals: tuple[str, ...]
+    """How the intervals were made."""
+
+    def total(self, name: str) -> Row | None:
+        """Return the total of that name, or None."""
+        return next((row for row in self.totals if row.comparison.name == name), None)
+
+    @property
+    def tiles(self) -> tuple[Row, ...]:
+        """Return the totals that have a meaning known to this report, in its order, one of each name."""
+        known = {row.comparison.name: row for row in reversed(self.totals) if row.hint and row.after is not None}
+        return tuple(reversed(known.values()))
+
+
+def results(record: Record) -> Results:
+    """Return every reading of the record in its place; no reading is left out."""
+    compared = compare(record.readings)
+    forgotten = forgotten_keys(record)
+    classes = _by_harm(item_row(row, forgotten) for row in compared if row.name == "class accuracy" and row.of)
+    return Results(
+        totals=_totals(compared),
+        classes=classes,
+        chart=_chart(classes),
+        wordings=_by_strength(item_row(row, forgotten) for row in compared if row.name == "name accuracy" and row.of),
+        groups=_groups(compared),
+        intervals=tuple(dict.fromkeys(reading.interval for reading in record.readings if reading.interval)),
+    )
+
+
+def _totals(compared: Iterable[Comparison]) -> tuple[Row, ...]:
+    """Return the totals in the order of the hints; of several worst wordings, one for each class, the worst first."""
+    order = {name: place for place, name in enumerate(HINTS)}
+    totals = [row for row in compared if not row.of or row.name == WORST]
+    return tuple(
+        total_row(row) for row in sorted(totals, key=lambda row: (order.get(row.name, len(order)), _rank(row)))
+    )
+
+
+def _rank(row: Comparison) -> float:
+    return -(row.after or row.readings[0]).value if row.name == WORST else 0.0
+
+
+def _by_harm(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the classes to be forgotten, then all others, the largest loss first."""
+    return tuple(sorted(rows, key=lambda row: (not row.forgotten, row.comparison.shift)))
+
+
+def _by_strength(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the wordings, the one that still works best first."""
+    return tuple(sorted(rows, key=lambda row: -(row.comparison.after or row.comparison.readings[0]).value))
+
+
+def _chart(classes: tuple[Row, ...]) -> tuple[Row, ...]:
+    forgotten = [row for row in classes if row.forgotten]
+    others = [row for row in classes if not row.forgotten]
+    room = max(CHART_LIMIT - len(forgotten), CHART_LIMIT // 2)
+    return (*forgotten[: CHART_LIMIT - min(room, len(others))], *others[:room])
+
+
+def _groups(compared: Iterable[Comparison]) -> tuple[Group, ...]:
+    rows: dict[str, list[Row]] = {}
+    for comparison in compared:
+        if comparison.of and comparison.name not in {"class accuracy", "name accuracy", WORST}:
+            rows.setdefault(comparison.name, []).append(item_row(comparison))
+    names = sorted(rows, key=lambda name: not name.startswith("domain"))
+    return tuple(Group(title=name[:1].upper() + name[1:], rows=tuple(rows[name])) for name in names)

@@ -1,0 +1,1 @@
+"""From a request to a record on disk: recipes, runs, evaluation, baking."""

@@ -1,0 +1,116 @@
+"""From a recipe to checked parts: everything that can be refused is refused here, before anything is computed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from clip_unlearn import methods, probes
+from clip_unlearn.core.config import build
+from clip_unlearn.core.method import Method
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.probe import Probe
+from clip_unlearn.core.record import Skipped
+from clip_unlearn.core.request import Evidence, Request, key
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import open_data
+from clip_unlearn.files import atomic
+from clip_unlearn.models.open import open_model
+from clip_unlearn.prompts.expand import common_nouns, templates
+from clip_unlearn.runs.recipe import DataChoice, Recipe
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A recipe whose parts all exist and fit together."""
+
+    recipe: Recipe
+    model: Model
+    request: Request
+    method: Method
+    images: ImageSet | None
+    probes: tuple[Probe, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
+    """Return the checked parts of a recipe; cheap checks come first, the model last.
+
+    Raises:
+        InputError: the first thing that is wrong, with the way out.
+    """
+    method = make_method(recipe)
+    request = make_request(recipe)
+    images = None if recipe.data is None else open_data(recipe.data.path, split=recipe.data.split)
+    chosen, skipped = make_probes(recipe.probes, recipe.data)
+    if images is not None:
+        for concept in request.forget:
+            images.class_index(concept.name)
+        request = _with_evidence(request, method, images)
+    request = _with_retained(request, images)
+    opened = model or open_recipe_model(recipe)
+    method.check(opened, request)
+    return Plan(
+        recipe=recipe, model=opened, request=request, method=method, images=images, probes=chosen, skipped=skipped
+    )
+
+
+def check_output(out: Path, *, force: bool) -> None:
+    """Check that the results can be written, before anything is computed.
+
+    Raises:
+        OutputError: if the folder has content and `force` is not set.
+    """
+    atomic.check_free(out, force=force)
+
+
+def make_method(recipe: Recipe) -> Method:
+    """Return the method of a recipe with its settings validated."""
+    kind = methods.find(recipe.method.name)
+    return build(kind, recipe.method.settings, where=f"method {recipe.method.name}")
+
+
+def make_request(recipe: Recipe) -> Request:
+    """Return the request of a recipe, with the sentences of its template set."""
+    return Request(forget=recipe.forget, retain=recipe.retain, templates=templates(recipe.templates), seed=recipe.seed)
+
+
+def make_probes(names: Sequence[str], data: DataChoice | None) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
+    """Return the probes that can run, and those that cannot with the reason."""
+    chosen: list[Probe] = []
+    skipped: list[Skipped] = []
+    for name in names:
+        kind = probes.find(name)
+        if data is None and kind.needs_images:
+            skipped.append(Skipped(probe=name, reason="it needs images, and no data was given"))
+            continue
+        settings: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
+        chosen.append(build(kind, settings, where=f"probe {name}"))
+    return tuple(chosen), tuple(skipped)
+
+
+def open_recipe_model(recipe: Recipe) -> Model:
+    """Return the model of a recipe."""
+    choice = recipe.model
+    return open_model(choice.id, revision=choice.revision, offline=choice.offline, device=choice.device)
+
+
+def _with_evidence(request: Request, method: Method, images: ImageSet) -> Request:
+    if "images" not in method.needs:
+        return request
+    evidence = Evidence(where=images.where, digest=images.digest)
+    return Request(**{**request.model_dump(), "evidence": evidence.model_dump()})
+
+
+def _with_retained(request: Request, images: ImageSet | None) -> Request:
+    """Fill an empty retain list: the other classes of the data, or else common nouns."""
+    if request.retain:
+        return request
+    names = [name for concept in request.forget for name in concept.names]
+    barred = {key(name) for name in names}
+    if images is not None and images.classes:
+        retain: Sequence[str] = [name for name in images.classes if key(name) not in barred]
+    else:
+        retain = common_nouns(without=names)
+    return Request(**{**request.model_dump(), "retain": tuple(retain)})

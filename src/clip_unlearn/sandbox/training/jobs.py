@@ -1,0 +1,106 @@
+"""The models of the sandbox and how each is made from seeds."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
+from transformers import AutoTokenizer, CLIPModel, VisionTextDualEncoderModel
+
+from clip_unlearn.files.atomic import write_bytes, write_text
+from clip_unlearn.sandbox.training.card import card
+from clip_unlearn.sandbox.training.distil import distil
+from clip_unlearn.sandbox.training.evaluate import evaluate
+from clip_unlearn.sandbox.training.export import write_open_clip, write_transformers
+from clip_unlearn.sandbox.training.pool import Pool, build_pool
+from clip_unlearn.sandbox.training.teach import Course, teach
+from clip_unlearn.sandbox.training.towers import build_conv
+from clip_unlearn.sandbox.training.vocabulary import learn_tokenizer
+from clip_unlearn.sandbox.world import digest
+
+log = logging.getLogger(__name__)
+
+ORACLE_CLASSES: Final = ("mug", "cat", "car")
+"""Classes the world has retrained models without."""
+
+ORACLE_SEEDS: Final = (0, 1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Sizes and places of a training run."""
+
+    weights: Path
+    cache: Path
+    pictures_per_cell: int = 400
+    audit_per_cell: int = 40
+    teacher_epochs: int = 12
+    student_epochs: int = 14
+
+    def pool(self, split: str, per_cell: int) -> Pool:
+        """Return the cached pictures of a split."""
+        return build_pool(split, per_cell, self.cache)
+
+    def teacher_path(self, without: str) -> Path:
+        """Return where the teacher that never saw a class is kept; with no class, the teacher of everything."""
+        return self.cache / f"{digest()[:16]}-teacher-{without or 'all'}-{self.teacher_epochs}.safetensors"
+
+
+def train_teacher(plan: Plan, without: str) -> float:
+    """Train the convolutional model without the class and keep it in the cache; return the seconds it took."""
+    started = time.monotonic()
+    if not plan.teacher_path(without).exists():
+        pool = plan.pool("train", plan.pictures_per_cell).without(without)
+        course = Course(seed=0, epochs=plan.teacher_epochs, batch_size=64, captions_per_batch=32, peak_rate=2e-3)
+        model = teach(pool, learn_tokenizer(), course)
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        write_bytes(plan.teacher_path(without), as_safetensors(tensors))
+    return time.monotonic() - started
+
+
+def train_student(plan: Plan, name: str, without: str, seed: int) -> dict[str, Any]:
+    """Train one ViT model, write its folder and return its figures, measured on the folder as written."""
+    started = time.monotonic()
+    pool = plan.pool("train", plan.pictures_per_cell).without(without)
+    tokenizer = learn_tokenizer()
+    course = Course(seed=seed, epochs=plan.student_epochs, batch_size=64, peak_rate=2e-3)
+    model = distil(load_teacher(plan, without), pool, tokenizer, course)
+    write_transformers(model, tokenizer, plan.weights / name)
+    seconds = time.monotonic() - started
+    return _measured(CLIPModel, plan, name, without, seconds)
+
+
+def write_conv(plan: Plan, seconds: float) -> dict[str, Any]:
+    """Write the teacher of everything as a model of its own and return its figures."""
+    write_transformers(load_teacher(plan, ""), learn_tokenizer(), plan.weights / "sandbox-conv")
+    return _measured(VisionTextDualEncoderModel, plan, "sandbox-conv", "", seconds)
+
+
+def convert(plan: Plan) -> None:
+    """Write `sandbox` once more in open_clip's layout."""
+    model = CLIPModel.from_pretrained(plan.weights / "sandbox", dtype=torch.float32)
+    write_open_clip(model, learn_tokenizer(), plan.weights / "sandbox-openclip")
+    write_text(plan.weights / "sandbox-openclip" / "README.md", card("sandbox-openclip", "", {}))
+
+
+def load_teacher(plan: Plan, without: str) -> Any:  # noqa: ANN401
+    """Return the trained convolutional model from the cache, ready to use."""
+    model = build_conv(0)
+    model.load_state_dict(load_file(plan.teacher_path(without)))
+    return model.eval()
+
+
+def _measured(kind: Any, plan: Plan, name: str, without: str, seconds: float) -> dict[str, Any]:  # noqa: ANN401
+    folder = plan.weights / name
+    model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+    figures = evaluate(model, AutoTokenizer.from_pretrained(folder), plan.pool("audit", plan.audit_per_cell), without)
+    figures["seconds"] = round(seconds, 1)
+    figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    write_text(folder / "README.md", card(name, without, figures))
+    log.info("%s %s", name, {domain: share["value"] for domain, share in figures["by_domain"].items()})
+    return figures

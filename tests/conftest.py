@@ -126,6 +126,7 @@ def tiny_dual(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
             vocab_size=len(tokenizer),
             max_position_embeddings=CONTEXT,
             pad_token_id=tokenizer.pad_token_id,
+            initializer_range=0.3,
         ),
         projection_dim=WIDTH,
         logit_scale_init_value=3.0,
@@ -134,6 +135,7 @@ def tiny_dual(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         module = VisionTextDualEncoderModel(config)
         # One pass in training mode: batch norms with their initial statistics let the signal vanish.
         module.vision_model.train()(pixel_values=torch.randn(16, 3, PIXELS, PIXELS))
+        nn.init.normal_(module.visual_projection.weight, std=0.3)
     return _hugging_face(hf_clip, module, tokenizer, tmp_path_factory.mktemp("tiny-dual"))
 
 

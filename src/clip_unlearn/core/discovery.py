@@ -43,6 +43,8 @@ def _modules(package: ModuleType) -> dict[str, str]:
     for entry in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
         inner = entry.name.removeprefix(f"{package.__name__}.").split(".")
         if not entry.ispkg and not any(part.startswith("_") for part in inner):
+            if inner[-1] in found:
+                raise TypeError(f"{entry.name} and {found[inner[-1]]} have the same name")
             found[inner[-1]] = entry.name
     return found
 

@@ -53,6 +53,22 @@ class Tower(Generic[InputType]):
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class PixelSpace:
+    """The pixels that an image tower takes: their size, and how pixels in [0, 1] are normalised per channel."""
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Return (pixels - mean) / deviation for pixels in [0, 1]; differentiable. [n, 3, height, width] both."""
+        mean, deviation = (torch.tensor(values).to(pixels).view(-1, 1, 1) for values in (self.mean, self.deviation))
+        return (pixels - mean) / deviation
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """Everything a family of models does in its own way; written once per family, in `models/`."""
 
@@ -65,14 +81,20 @@ class Adapter:
     prepare: Callable[[Sequence[Image]], Tensor]
     """Pictures to pixels [n, 3, height, width], as the library's own preprocessing does it."""
 
+    pixels: PixelSpace
+    """What `prepare` makes; for methods that make pictures of their own."""
+
     preparation: str
     """Digest of the preprocessing settings; part of every cache key."""
 
     save: Callable[[nn.Module, Path], None]
     """Write an ordinary checkpoint of the family into a folder."""
 
-    logit_scale: str = "logit_scale"
-    """Name of the weight that holds the logarithm of the logit scale."""
+    logit_scale: str | None = "logit_scale"
+    """Name of the weight that holds the logarithm of the logit scale; None for families that use plain cosines."""
+
+    logit_bias: str | None = None
+    """Name of the weight that is added to all logits, in families trained with a sigmoid loss."""
 
 
 @final
@@ -113,8 +135,10 @@ class Model:
         return None if features is None else self._in_batches(features, sentences)
 
     def logits(self, pixels: Tensor, sentences: Sequence[str]) -> Tensor:
-        """Return exp(logit_scale) * cosine of every picture with every sentence: [n, k]."""
-        return self.logit_scale * cosines(self.images(pixels), self.texts(sentences))
+        """Return exp(logit_scale) * cosine + logit_bias of every picture with every sentence: [n, k]."""
+        bias = self.adapter.logit_bias
+        offset = 0.0 if bias is None else float(self.weights[bias].detach())
+        return self.logit_scale * cosines(self.images(pixels), self.texts(sentences)) + offset
 
     @cached_property
     def weights(self) -> Mapping[str, Tensor]:
@@ -123,8 +147,9 @@ class Model:
 
     @property
     def logit_scale(self) -> float:
-        """Return the factor on cosines, exp of the stored logarithm; 100 in most published models."""
-        return float(self.weights[self.adapter.logit_scale].detach().float().exp())
+        """Return the factor on cosines, exp of the stored logarithm; 100 in most published models, 1 without one."""
+        name = self.adapter.logit_scale
+        return 1.0 if name is None else float(self.weights[name].detach().float().exp())
 
     def replace(
         self, weights: Mapping[str, Tensor] | None = None, outputs: Mapping[TowerName, AffineMap] | None = None

@@ -49,6 +49,8 @@ class Patch:
         for name, delta in self.deltas.items():
             weight = model.weights[name].detach()
             full = lowrank.dense(delta).to(weight.device)
+            if full.shape != weight.shape:
+                raise WeightsError(f"The change of '{name}' has another shape. Apply it to the model it was made for.")
             changed[name] = (weight.float() + full).to(weight.dtype)
         outputs = dict(model.outputs)
         for tower, output in self.outputs.items():

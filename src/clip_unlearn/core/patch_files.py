@@ -10,7 +10,7 @@ from torch import Tensor
 from clip_unlearn.core.config import build
 from clip_unlearn.core.model import TowerName
 from clip_unlearn.core.record import Origin
-from clip_unlearn.errors import WeightsError
+from clip_unlearn.errors import InputError, WeightsError
 from clip_unlearn.files import atomic, digest, tensors
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.lowrank import Delta, LowRank
@@ -63,12 +63,18 @@ def read(folder: Path) -> Parts:
     if description.get("sha256") != digest.of_file(file):
         raise WeightsError(f"{file} does not match its digest in {path.name}. Fetch the patch again.")
     named, origin = tensors.read(file), description.get("origin")
-    return Parts(
-        deltas=_deltas(named),
-        outputs=_outputs(named),
-        reason=str(description.get("reason", "")),
-        origin=None if origin is None else build(Origin, origin, where=str(path)),
-    )
+    try:
+        parts = Parts(
+            deltas=_deltas(named),
+            outputs=_outputs(named),
+            reason=str(description.get("reason", "")),
+            origin=None if origin is None else build(Origin, origin, where=str(path)),
+        )
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise WeightsError(f"{path} and {file.name} do not make a patch ({error}). Fetch the patch again.") from error
+    if _packed(parts).keys() != named.keys():
+        raise WeightsError(f"{file} holds tensors that belong to no patch. Fetch the patch again.")
+    return parts
 
 
 def _packed(parts: Parts) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from clip_unlearn.files import atomic
 SCHEMA: Final = 1
 
 Better: TypeAlias = Literal["low", "high", "neither"]
-Subject: TypeAlias = Literal["before", "after", "change"]
+Subject: TypeAlias = Literal["before", "after", "change", "reference", "control"]
 Setting: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
 
 
@@ -40,7 +40,7 @@ class Reading(Config):
     """Which direction is the wished one."""
 
     subject: Subject = "after"
-    """The model before the edit, after it, or the paired change."""
+    """The model before the edit, after it, the paired change, or a reference or positive control beside them."""
 
     of: str = ""
     """The class, domain or wording it is about; empty for a total."""

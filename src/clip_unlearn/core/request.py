@@ -122,8 +122,8 @@ class Request(Config):
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of the request in canonical JSON."""
-        return digest.of_json(self.model_dump(mode="json"))
+        """Return the SHA-256 of what the request says beyond defaults, so that new fields leave old digests alone."""
+        return digest.of_json(self.model_dump(mode="json", exclude_defaults=True))
 
 
 def clean_name(name: str) -> str:

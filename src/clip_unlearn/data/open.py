@@ -61,6 +61,8 @@ def _parted(where: str, split: Split) -> tuple[str, Split]:
 
 
 def _existing(where: str) -> Path:
+    if not where.strip():
+        raise DataError(f"The data source is empty. {_WAY_OUT}")
     bare = where.replace("-", "").replace("_", "").replace(":", "").isalnum()
     if bare and not Path(where).exists():
         raise UnknownNameError(f"No data source '{where}'.{nearest(where, [world.NAME])} {_WAY_OUT}")

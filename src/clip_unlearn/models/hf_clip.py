@@ -10,13 +10,16 @@ import transformers
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from clip_unlearn.core.model import Adapter, Model, Readout, Tokens, Tower
+from clip_unlearn.core.model import Adapter, Model, PixelSpace, Readout, Tokens, Tower
 from clip_unlearn.core.record import Source
 from clip_unlearn.errors import WeightsError
 from clip_unlearn.files import digest, tensors
 
 ARCHITECTURES: Mapping[str, str] = {"clip": "CLIPModel", "vision-text-dual-encoder": "VisionTextDualEncoderModel"}
 """Model type in config.json -> class of transformers."""
+
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+"""Files of which a tokenizer needs at least one."""
 
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
@@ -32,14 +35,20 @@ def open_folder(folder: Path, source: Source) -> Model:
     transformers.utils.logging.disable_progress_bar()
     try:
         module, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, so that the first is named below
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{folder} cannot be opened by transformers: {reason} Check the folder's files.") from error
-    unfilled = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
+    mismatched = (entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"])
+    unfilled = [*report["missing_keys"], *mismatched]
     if unfilled:
         raise WeightsError(f"{folder} has no fitting weight for '{sorted(unfilled)[0]}'. Fetch the checkpoint again.")
     return wrap(module, tokenizer, processor, source=source)
@@ -54,6 +63,7 @@ def wrap(module: nn.Module, tokenizer: Any, processor: Any, *, source: Source) -
         text=Tower(embed=_embed_texts, features=_text_features, readout=Readout(weight="text_projection.weight")),
         tokenize=_tokenizer(module, tokenizer),
         prepare=lambda pictures: _prepare(processor, pictures),
+        pixels=_pixel_space(processor),
         preparation=digest.of_json([type(processor).__name__, json.loads(processor.to_json_string())]),
         save=lambda edited, folder: _save(edited, tokenizer, processor, folder),
     )
@@ -64,6 +74,8 @@ def _check_files(folder: Path) -> None:
     for name in ("config.json", "preprocessor_config.json"):
         if not (folder / name).is_file():
             raise WeightsError(f"{folder} has no {name}. Give a complete checkpoint folder.")
+    if not any(True for pattern in VOCABULARIES for _ in folder.glob(pattern)):
+        raise WeightsError(f"{folder} has no {' or '.join(VOCABULARIES)}. Give a complete checkpoint folder.")
     found = sorted(folder.glob("*.safetensors"))
     if not found:
         for path in sorted(folder.iterdir()):
@@ -85,6 +97,14 @@ def _tokenizer(module: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tokens]
         return {name: value for name, value in batch.items() if name in accepted}
 
     return tokenize
+
+
+def _pixel_space(processor: Any) -> PixelSpace:
+    size = processor.crop_size if processor.do_center_crop else processor.size
+    mean, deviation = (
+        (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,) * 3, (1.0,) * 3)
+    )
+    return PixelSpace(height=size["height"], width=size["width"], mean=tuple(mean), deviation=tuple(deviation))
 
 
 def _prepare(processor: Any, pictures: Sequence[Image]) -> Tensor:

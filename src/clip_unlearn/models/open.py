@@ -86,7 +86,7 @@ def _open_folder(folder: Path, source: Source) -> Model:
     except ValueError as error:
         raise WeightsError(f"{folder / 'config.json'} is not valid JSON. Fetch the checkpoint again.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in hf_clip.ARCHITECTURES:
+    if kind not in list(hf_clip.ARCHITECTURES):
         known = ", ".join(hf_clip.ARCHITECTURES)
         raise UnsupportedError(
             f"{folder} holds a model of type '{kind}'. Supported types: {known}, and open_clip models."
@@ -123,7 +123,7 @@ def _wrap(module: nn.Module, tokenizer: Any, processor: Any) -> Model:
         return openclip.wrap(module, tokenizer, processor, source=source)
     if hasattr(module, "get_image_features") and hasattr(module, "visual_projection"):
         return hf_clip.wrap(module, tokenizer, processor, source=source)
-    raise UnsupportedError(f"{type(module).__name__} is no CLIP model of transformers or open_clip.")
+    raise UnsupportedError(f"{type(module).__name__} is no CLIP model. Give one of transformers or open_clip.")
 
 
 def _refuse_misspelt(name: str) -> None:

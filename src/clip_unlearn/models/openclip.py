@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from clip_unlearn.core.copies import with_tensors
-from clip_unlearn.core.model import Adapter, Model, Readout, Tokens, Tower
+from clip_unlearn.core.model import Adapter, Model, PixelSpace, Readout, Tokens, Tower
 from clip_unlearn.core.record import Source
 from clip_unlearn.errors import UnknownNameError, UnsupportedError, WeightsError, nearest
 from clip_unlearn.files import atomic, digest, hub, tensors
@@ -54,7 +54,8 @@ def open_folder(folder: Path, source: Source) -> Model:
         module, _, transform = open_clip.create_model_and_transforms(where, precision="fp32", device="cpu")
         tokenizer = open_clip.get_tokenizer(where)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{folder} cannot be opened by open_clip: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{folder} cannot be opened by open_clip: {reason} Check the folder's files.") from error
     config = json.loads((folder / CONFIG).read_text())["model_cfg"]
     return wrap(module, tokenizer, transform, source=source, config=config)
 
@@ -72,7 +73,8 @@ def open_published(name: str, tag: str, source_name: str, *, offline: bool = Fal
     open_clip = library()
     known = {f"{model},{weights}" for model, weights in open_clip.list_pretrained()}
     if f"{name},{tag}" not in known:
-        raise UnknownNameError(f"open_clip has no '{name},{tag}'.{nearest(f'{name},{tag}', known)}")
+        guess = nearest(f"{name},{tag}", known)
+        raise UnknownNameError(f"open_clip has no '{name},{tag}'.{guess} See open_clip.list_pretrained() for all.")
     entry = open_clip.get_pretrained_cfg(name, tag)
     repository = str(entry.get("hf_hub", "")).rstrip("/")
     if not repository:
@@ -107,7 +109,9 @@ def wrap(module: nn.Module, tokenizer: Any, transform: Any, *, source: Source, c
         text=Tower(embed=_embed_texts, features=_text_features, readout=text_readout),
         tokenize=_tokenizer(module, tokenizer),
         prepare=lambda pictures: _prepare(transform, pictures),
+        pixels=_pixel_space(module),
         preparation=digest.of_json(["open_clip", str(transform)]),
+        logit_bias="logit_bias" if getattr(module, "logit_bias", None) is not None else None,
         save=lambda edited, folder: _save(edited, tokenizer, config, folder),
     )
     return Model(module=module, adapter=adapter, source=source)
@@ -128,6 +132,13 @@ def _tokenizer(module: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tokens]
         return {"input_ids": ids[:, : min(int(used.max()) + 2, ids.shape[1])]}
 
     return tokenize
+
+
+def _pixel_space(module: Any) -> PixelSpace:
+    settings = module.visual.preprocess_cfg
+    size = settings["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return PixelSpace(height=height, width=width, mean=tuple(settings["mean"]), deviation=tuple(settings["std"]))
 
 
 def _prepare(transform: Any, pictures: Sequence[Image]) -> Tensor:

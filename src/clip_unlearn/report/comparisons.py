@@ -11,6 +11,9 @@ from clip_unlearn.core.record import Reading, Subject
 WORST = "worst name accuracy"
 """A maximum over wordings: the worst one before the edit is compared with the worst one after it."""
 
+_SHARES = ("accuracy", "reciprocal rank", "share", "recall", "precision")
+"""Words for values in [0, 1], also where the ends of an interval for a mean leave that range."""
+
 Unit: TypeAlias = Literal["percent", "cosine", "plain"]
 Verdict: TypeAlias = Literal["", "as wanted", "worse", "no clear change"]
 
@@ -38,11 +41,13 @@ class Comparison:
 
     @property
     def unit(self) -> Unit:
-        """Return how the values are written: cosines by name, shares by range, everything else as it is."""
+        """Return how the values are written: cosines by name, shares by name or range, everything else as it is."""
         if "drift" in self.name or "cosine" in self.name:
             return "cosine"
         levels = [reading for reading in (self.before, self.after) if reading is not None]
-        values = [end for reading in levels for end in (reading.value, reading.low, reading.high)]
+        values = [reading.value for reading in levels]
+        if not any(word in self.name for word in _SHARES):
+            values += [end for reading in levels for end in (reading.low, reading.high)]
         values += [] if levels or self.change is None else [abs(self.change.value)]
         return "percent" if all(0 <= value <= 1 for value in values if math.isfinite(value)) else "plain"
 

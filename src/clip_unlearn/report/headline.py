@@ -1,6 +1,7 @@
 """The first lines of a page: what was asked, and the result in one sentence."""
 
 import datetime
+from pathlib import Path
 from typing import Final
 
 from clip_unlearn.core.record import Record
@@ -24,6 +25,11 @@ def moment(created: str) -> str:
     except ValueError:
         return created
     return f"{time.astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC" if time.tzinfo else created
+
+
+def short(where: str) -> str:
+    """Return where something came from as a heading shows it: of a local path the last part only."""
+    return Path(where).name or where if where.startswith(("/", ".", "~")) else where
 
 
 def sentence(record: Record, results: Results) -> str:
@@ -55,5 +61,7 @@ def _told(row: Row | None, what: str) -> str:
         return f"{about} the edited model is right in {after}"
     if row.before.value == row.after.value:
         return f"{about} right answers stayed at {after}"
+    if row.verdict == "no clear change":
+        return f"{about} right answers went from {row.before.value} to {after}, no clear change"
     verb = "fell" if comparison.after.value < comparison.before.value else "rose"
     return f"{about} right answers {verb} from {row.before.value} to {after}"

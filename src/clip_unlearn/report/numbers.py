@@ -16,8 +16,8 @@ def level(reading: Reading, unit: Unit) -> str:
 
 
 def level_interval(reading: Reading, unit: Unit) -> str:
-    """Return the interval of a model's value: "(93.1-99.5)"."""
-    low, high = _level(reading.low, unit), _level(reading.high, unit)
+    """Return the interval of a model's value: "(93.1-99.5)"; that of a share ends at 0 and 100 per cent."""
+    low, high = (_level(_within(end, 0, unit), unit) for end in (reading.low, reading.high))
     return "" if MISSING in (low, high) else _bracketed(low, high)
 
 
@@ -34,8 +34,8 @@ def change(reading: Reading, unit: Unit) -> str:
 
 
 def change_interval(reading: Reading, unit: Unit) -> str:
-    """Return the interval of a signed change, in the same unit."""
-    low, high = _signed(reading.low, unit), _signed(reading.high, unit)
+    """Return the interval of a signed change, in the same unit; that of a share ends at 100 points."""
+    low, high = (_signed(_within(end, -1, unit), unit) for end in (reading.low, reading.high))
     return "" if MISSING in (low, high) else f"({low} to {high})"
 
 
@@ -61,6 +61,11 @@ def seconds(value: float) -> str:
         return f"{value:.2f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _within(value: float, lowest: float, unit: Unit) -> float:
+    """Return a share cut to what is possible: Student's interval of a mean near 1 does not know that 1 is the end."""
+    return min(1.0, max(lowest, value)) if unit == "percent" and math.isfinite(value) else value
 
 
 def _level(value: float, unit: Unit) -> str:

@@ -62,6 +62,7 @@ def _content(record: Record) -> Mapping[str, object]:
     sentence = headline.sentence(record, measured)
     return {
         "record": record,
+        "model": headline.short(record.origin.base.where),
         "moment": headline.moment(record.created),
         "title": headline.title(record),
         "names": headline.quoted(record.origin.request.forget_names),

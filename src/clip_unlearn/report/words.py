@@ -32,8 +32,7 @@ def shows(record: Record) -> tuple[str, ...]:
     ]
     if record.data is not None:
         lines.append(
-            f"The pictures ({record.data.where}) are named by a digest of their content, so the same measurement can "
-            "be made again."
+            "The pictures are named by a digest of their content (below), so the same measurement can be made again."
         )
     return tuple(lines)
 

@@ -42,12 +42,14 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     """
     method = make_method(recipe)
     request = make_request(recipe)
-    images = None if recipe.data is None else open_data(recipe.data.path, split=recipe.data.split)
-    chosen, skipped = make_probes(recipe.probes, recipe.data)
+    data = _measured_part(recipe.data, method)
+    images = None if data is None else open_data(data.path, split=data.split)
+    chosen, skipped = make_probes(recipe.probes, data)
     if images is not None:
         for concept in request.forget:
             images.class_index(concept.name)
-        request = _with_evidence(request, method, images)
+    if data is not None and "images" in method.needs:
+        request = _with_evidence(request, open_data(data.path, split="stop"))
     request = _with_retained(request, images)
     opened = model or open_recipe_model(recipe)
     method.check(opened, request)
@@ -96,9 +98,14 @@ def open_recipe_model(recipe: Recipe) -> Model:
     return open_model(choice.id, revision=choice.revision, offline=choice.offline, device=choice.device)
 
 
-def _with_evidence(request: Request, method: Method, images: ImageSet) -> Request:
-    if "images" not in method.needs:
-        return request
+def _measured_part(data: DataChoice | None, method: Method) -> DataChoice | None:
+    """Return the data to measure on: the audit part alone where the method itself learns from the stop part."""
+    if data is None or data.split != "all" or "images" not in method.needs:
+        return data
+    return DataChoice(path=data.path, split="audit")
+
+
+def _with_evidence(request: Request, images: ImageSet) -> Request:
     evidence = Evidence(where=images.where, digest=images.digest)
     return Request(**{**request.model_dump(), "evidence": evidence.model_dump()})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import yaml
 from pydantic import Field, model_validator
@@ -30,7 +30,7 @@ class MethodChoice(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, value: Any) -> Any:
+    def _flat(cls, value: object) -> object:
         """Accept `project` and `{name: project, strength: 0.9}` for the same thing."""
         if isinstance(value, str):
             return {"name": value}
@@ -58,7 +58,7 @@ class ModelChoice(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: object) -> object:
         return {"id": value} if isinstance(value, str) else value
 
 
@@ -74,7 +74,7 @@ class DataChoice(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: object) -> object:
         return {"path": value} if isinstance(value, str) else value
 
 

@@ -13,10 +13,10 @@ from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Origin, Reading, Record, Source
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.versions import version
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
-from clip_unlearn.core.versions import version
 from clip_unlearn.runs.environment import environment
 from clip_unlearn.runs.plan import Plan, check_output, plan
 from clip_unlearn.runs.recipe import Recipe

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.record import Sample
+from clip_unlearn.data.answers import answers, forget_indices, neighbour_indices
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.files import atomic
-from clip_unlearn.data.answers import answers, forget_indices, neighbour_indices
 from clip_unlearn.runs.plan import Plan
 
 FORGOTTEN, NEAR = 6, 6

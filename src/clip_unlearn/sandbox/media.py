@@ -13,7 +13,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from clip_unlearn.sandbox import textures
 from clip_unlearn.sandbox.canvas import (
-    DRAWING_SIDE, SCALE, SIDE, Paint, PlacedPart, Pose, outline_parts, paint_mask, paint_parts,
+    DRAWING_SIDE,
+    SCALE,
+    SIDE,
+    Paint,
+    PlacedPart,
+    Pose,
+    outline_parts,
+    paint_mask,
+    paint_parts,
 )  # fmt: skip
 
 _MATERIALS: Final[dict[str, Paint]] = {
@@ -184,11 +192,12 @@ def _window(field: NDArray[np.float32], random: np.random.Generator) -> NDArray[
 
 
 def _shrink(image: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(image.reduce(SCALE), dtype=np.float32)
+    pixels: NDArray[np.float32] = np.asarray(image.reduce(SCALE), dtype=np.float32)
+    return pixels
 
 
 def _small(mask: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(mask.reduce(SCALE), dtype=np.float32) / 255
+    return np.asarray(mask.reduce(SCALE), dtype=np.float32) / np.float32(255)
 
 
 def _bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -17,7 +17,13 @@ import torch
 
 from clip_unlearn.files.atomic import write_json
 from clip_unlearn.sandbox.training.jobs import (
-    ORACLE_CLASSES, ORACLE_SEEDS, Plan, convert, train_student, train_teacher, write_conv,
+    ORACLE_CLASSES,
+    ORACLE_SEEDS,
+    Plan,
+    convert,
+    train_conv,
+    train_student,
+    train_teacher,
 )  # fmt: skip
 from clip_unlearn.sandbox.world import digest
 
@@ -73,7 +79,7 @@ def _train(plan: Plan, wanted: tuple[str, ...], workers: Executor) -> dict[str, 
     for without, teacher in teachers.items():
         seconds = teacher.result()
         if without == "" and "sandbox-conv" in wanted:
-            running["sandbox-conv"] = workers.submit(write_conv, plan, seconds)
+            running["sandbox-conv"] = workers.submit(train_conv, plan, seconds)
         for name, (missing, seed) in students.items():
             if missing == without:
                 running[name] = workers.submit(train_student, plan, name, missing, seed)

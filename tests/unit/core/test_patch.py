@@ -165,13 +165,22 @@ def test_a_patch_for_other_weights_is_refused(tiny_clip, tiny_dual):
     patch = dataclasses.replace(weight_patch(tiny_clip.model), origin=origin(tiny_clip.model))
     patch.apply(tiny_clip.model)
     for refuses in (patch.apply, patch.folded):
-        with pytest.raises(WeightsError, match=r"made for tiny \(.{12}\), not for .* Apply it to the model it was made"):
+        with pytest.raises(
+            WeightsError, match=r"made for tiny \(.{12}\), not for .* Apply it to the model it was made"
+        ):
             refuses(tiny_dual.model)
 
 
 def test_a_name_that_the_model_lacks_is_refused(tiny):
     with pytest.raises(WeightsError, match=r"no weight 'nowhere'\. Apply the patch to the model it was made for\.$"):
         Patch(deltas={"nowhere": torch.zeros(1)}).apply(tiny.model)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (1, 1)])
+def test_a_change_of_another_shape_is_refused(tiny, shape):
+    name = tiny.model.adapter.text.readout.weight
+    with pytest.raises(WeightsError, match=r"has another shape\. Apply it to the model it was made for\.$"):
+        Patch(deltas={name: torch.zeros(shape)}).apply(tiny.model)
 
 
 def test_an_empty_patch_changes_nothing(tiny):

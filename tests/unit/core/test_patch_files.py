@@ -28,7 +28,10 @@ ORIGIN = Origin(
 )
 PATCH = Patch(
     deltas={"layer.weight": LowRank(left=draw(3, 1), right=draw(1, 4)), "layer/odd name": draw(2, 2)},
-    outputs={"image": AffineMap(down=draw(4, 1), up=draw(1, 4), offset=draw(4)), "text": AffineMap(down=draw(4, 0), up=draw(0, 4))},
+    outputs={
+        "image": AffineMap(down=draw(4, 1), up=draw(1, 4), offset=draw(4)),
+        "text": AffineMap(down=draw(4, 0), up=draw(0, 4)),
+    },
     reason="",
     origin=ORIGIN,
 )
@@ -112,7 +115,9 @@ def test_a_damaged_folder_is_refused(folder, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("names", [["delta.left/x"], ["delta.right/x"], ["output.down/image"], ["output.up/text"], ["z/x"]])
+@pytest.mark.parametrize(
+    "names", [["delta.left/x"], ["delta.right/x"], ["output.down/image"], ["output.up/text"], ["z/x"]]
+)
 def test_half_a_pair_or_an_unknown_part_is_refused(folder, names):
     from clip_unlearn.files import digest, tensors
 
@@ -122,9 +127,10 @@ def test_half_a_pair_or_an_unknown_part_is_refused(folder, names):
         Patch.from_pretrained(folder)
 
 
-def test_a_malformed_origin_is_refused(folder):
-    change(folder, origin={"method": "project"})
-    with pytest.raises(WeightsError, match=r"patch\.json"):
+@pytest.mark.parametrize("origin", [{"method": "project"}, [1], "project", {**ORIGIN.model_dump(mode="json"), "x": 1}])
+def test_a_malformed_origin_is_refused(folder, origin):
+    change(folder, origin=origin)
+    with pytest.raises(WeightsError, match=r"patch\.json.*Fetch the patch again\.$"):
         Patch.from_pretrained(folder)
 
 

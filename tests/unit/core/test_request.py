@@ -16,7 +16,9 @@ CONTRADICTIONS = {
     "Nothing to forget. Name at least one class with --forget NAME.": lambda: ask(),
     "'Cat' stands twice in the forget list. Remove one.": lambda: ask("cat", "Cat"),
     "'tea_pot' stands twice in the retain list. Remove one.": lambda: ask("x", retain=("tea pot", "tea_pot")),
-    "'cat' is to be forgotten and to be retained. Remove it from one of the lists.": lambda: ask("cat", retain=("CAT",)),
+    "'cat' is to be forgotten and to be retained. Remove it from one of the lists.": lambda: ask(
+        "cat", retain=("CAT",)
+    ),
     "'kitty' is to be forgotten and to be retained. Remove it from one of the lists.": lambda: Request(
         forget=(Concept(name="cat", synonyms=("kitty",)),), retain=("Kitty",)
     ),
@@ -99,5 +101,10 @@ def test_json_brings_the_same_request_back():
 
 def test_every_part_counts_in_the_digest():
     first = ask("cat", retain=("dog",))
-    others = [ask("cat"), ask("cat", retain=("bird",)), ask("cat", retain=("dog",), seed=1), ask("dog", retain=("cat",))]
+    others = [
+        ask("cat"),
+        ask("cat", retain=("bird",)),
+        ask("cat", retain=("dog",), seed=1),
+        ask("dog", retain=("cat",)),
+    ]
     assert len({first.digest, *(other.digest for other in others)}) == 5

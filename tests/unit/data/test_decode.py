@@ -2,7 +2,6 @@ import io
 import struct
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def test_other_formats_are_refused(encode, kind):
     "content", [b"", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM", b"\xff\xd8\xff", b"<svg/>", b"\0" * 99]
 )
 def test_no_image_at_all(content):
-    with pytest.raises(DataError, match="^a: "):
+    with pytest.raises(DataError, match=r"^a: "):
         decode(content, "a")
 
 
@@ -55,7 +54,7 @@ def test_no_image_at_all(content):
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_truncated_files_are_refused(encode, kind, share):
     content = encode(2, kind, (64, 64))
-    with pytest.raises(DataError, match="^cats/1.jpg: damaged or truncated"):
+    with pytest.raises(DataError, match=r"^cats/1.jpg: damaged or truncated"):
         decode(content[: int(len(content) * share)], "cats/1.jpg")
 
 
@@ -77,7 +76,7 @@ def test_gif_frame_beyond_its_screen_is_refused():
     content = bytearray(encoded(Image.new("P", (8, 8)), "GIF"))
     place = content.index(b"\x2c")
     content[place + 5 : place + 9] = struct.pack("<HH", 60_000, 60_000)
-    with pytest.raises(DataError, match="^a: "):
+    with pytest.raises(DataError, match=r"^a: "):
         decode(bytes(content), "a")
 
 
@@ -161,8 +160,3 @@ def test_mutated_bytes_give_a_picture_or_a_data_error(kind, edits, share):
         assert str(error).startswith("a: ")  # noqa: PT017
     else:
         assert picture.mode == "RGB"
-
-
-def test_no_file_is_needed_by_that_name(encode):
-    assert not Path("a").exists()
-    assert decode(encode(), "a").size == (8, 6)

@@ -177,12 +177,11 @@ def test_a_long_run_of_bad_images(counted, encode):
         )
         if fails:
             counter.images = 0
-            with pytest.raises(DataError, match="more than 100 images in a row cannot be read. The first is 101 50:"):
+            with pytest.raises(DataError, match=r"more than 100 images in a row cannot be read\. The first is 101 50:"):
                 embed_images(model, images)
             assert counter.images < 300
         else:
-            small = images.take([*range(200), *range(200, 10_200)])
-            assert len(embed_images(model, small, batch_size=512).quarantine) == 100
+            assert len(embed_images(model, images, batch_size=512).quarantine) == 100
 
 
 def test_odd_shapes_go_to_quarantine_alone(counted, encode):

@@ -82,7 +82,7 @@ def test_names_that_are_not_unicode(class_folder, encode):
     assert images.keys[-1] == "mug/caf\\xe9.png"
     assert images.picture(16).size == (8, 6)
     os.rename(os.fsencode(class_folder / "mug"), os.fsencode(class_folder) + b"/m\xfcg")
-    with pytest.raises(DataError, match="class name .* cannot be used"):
+    with pytest.raises(DataError, match=r"class name .* cannot be used"):
         open_data(str(class_folder))
 
 

@@ -34,8 +34,9 @@ def test_captions_are_made_when_read(drawn):
     images = open_data("sandbox:sketch")
     few = images.take([0, 5])
     assert drawn == []
-    assert len(few.captions[1]) == door.CAPTIONS
-    assert all(few.captions[1])
+    captions = few.captions[1]
+    assert len(captions) == door.CAPTIONS
+    assert all(captions)
     assert drawn == [("mug", "sketch", "audit", 5)]
 
 
@@ -57,7 +58,7 @@ def test_parts_are_the_streams_of_the_world(drawn):
         ("imagenet", UnknownNameError, "No data source 'imagenet'. Use one of: sandbox"),
         ("no/such/folder", DataError, "Data no/such/folder does not exist"),
         ("no/such.csv", DataError, "does not exist"),
-        ("", DataError, ""),
+        ("", DataError, "is empty"),
         ("a\0b", DataError, "NUL"),
     ],
 )

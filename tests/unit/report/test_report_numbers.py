@@ -51,6 +51,13 @@ def test_intervals_with_a_sign_use_words():
     assert numbers.level_interval(reading("x", 0.0, -0.5, 0.5), "cosine") == "(−0.5000 to 0.5000)"
 
 
+def test_intervals_of_shares_end_where_shares_end():
+    wide = reading("forget mean reciprocal rank", 0.93, -0.02, 1.03)
+    assert numbers.level_interval(wide, "percent") == "(0.0-100.0)"
+    assert numbers.level_interval(wide, "plain") == "(−0.02 to 1.03)"
+    assert numbers.change_interval(reading("x", -0.9, -1.2, 0.1), "percent") == "(−100.0 to +10.0)"
+
+
 def test_an_interval_that_is_not_a_number_is_left_out():
     value = reading("x", 0.5, math.nan, math.inf, count=3)
     assert numbers.level_line(value, "percent") == "50.0 %, n = 3"

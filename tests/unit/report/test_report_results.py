@@ -45,6 +45,8 @@ def test_a_single_model_has_no_verdict():
         ([reading("image drift", 0.99, 0.98, 1.0)], "cosine"),
         ([reading("forget accuracy", 0.5, 0.4, 0.6)], "percent"),
         ([reading("rank", 4.0, 3.0, 5.0)], "plain"),
+        ([reading("forget mean reciprocal rank", 0.93, 0.84, 1.03)], "percent"),
+        ([reading("entropy", 0.93, 0.84, 1.03)], "plain"),
         ([reading("x", -0.4, -0.5, -0.3, subject="change")], "percent"),
         ([reading("x", -4.0, -5.0, -3.0, subject="change")], "plain"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from report_records import BARE, CLASSES, FORGET, RETAIN, reading, record, sample, trio
 
+from clip_unlearn.core.record import Source
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.report.markdown import escape
 from clip_unlearn.report.summary import SAMPLES_LIMIT, summarise, to_html, to_markdown
@@ -70,7 +71,7 @@ def test_both_files_are_written(tmp_path):
 def test_the_headline_gives_counts_and_intervals(tmp_path):
     sentence = (
         "On 102 pictures of “mug” right answers fell from 98.0 % to 0.0 % (95 % interval 0.0-3.6); on 2,346 pictures "
-        "of all other classes right answers fell from 97.4 % to 97.1 % (95 % interval 96.0-98.0)."
+        "of all other classes right answers went from 97.4 % to 97.1 % (95 % interval 96.0-98.0), no clear change."
     )
     assert sentence in to_markdown(record(*FULL))
     assert sentence in page(record(*FULL), tmp_path).text
@@ -100,6 +101,16 @@ def test_the_headline_says_what_is_there(readings, phrase):
 )
 def test_times_are_shown_in_one_zone(created, shown):
     assert f"method **project**, {shown}." in to_markdown(record(created=created))
+
+
+@pytest.mark.parametrize(
+    ("where", "shown"), [("/far/away/model", "model"), ("./model/", "model"), ("org/name", "org/name"), (".", ".")]
+)
+def test_headings_show_the_last_part_of_local_paths(where, shown):
+    made = record()
+    made = made.model_copy(update={"origin": made.origin.model_copy(update={"base": Source(where=where)})})
+    assert f"Model **{shown}**" in to_markdown(made)
+    assert f"- Model: {where}" in to_markdown(made)
 
 
 def test_many_classes_are_counted_in_the_title():

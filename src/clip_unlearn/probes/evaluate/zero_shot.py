@@ -10,8 +10,8 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
 from clip_unlearn.core.record import Better, Reading
 from clip_unlearn.core.request import Request
-from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.answers import Answers, answers, forget_indices, measured_images, neighbour_indices
+from clip_unlearn.data.images import ImageSet
 from clip_unlearn.probes._readings import means, shares
 
 

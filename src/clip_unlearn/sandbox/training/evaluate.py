@@ -3,48 +3,21 @@
 Dimensions: n pictures, k classes, d embedding width.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clip_unlearn.maths.intervals import wilson
 from clip_unlearn.sandbox.classes import CLASS_NAMES, CLASSES, DOMAINS
 from clip_unlearn.sandbox.sentences import ZERO_SHOT_TEMPLATE, captions
 from clip_unlearn.sandbox.training.batches import tokenize
 from clip_unlearn.sandbox.training.pool import Pool
 from clip_unlearn.sandbox.training.towers import image_embeddings, normalized_pixels, text_embeddings
 
-_NORMAL_QUANTILE: Final = 1.959964
 _GALLERY: Final = 100
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """A share with its count and Wilson 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-
-def wilson(successes: int, count: int) -> Share:
-    """Return the share of successes with its Wilson 95 % interval.
-
-    Raises:
-        ValueError: if `count` is not positive.
-    """
-    if count <= 0:
-        raise ValueError(f"A share needs at least one trial; got {count}. Check that the pool is not empty.")
-    share, square = successes / count, _NORMAL_QUANTILE**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = _NORMAL_QUANTILE * math.sqrt(share * (1 - share) / count + square / (4 * count**2)) / (1 + square / count)
-    return Share(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), count=count)
 
 
 @torch.no_grad()
@@ -69,17 +42,17 @@ def evaluate(model: Any, tokenizer: Any, pool: Pool, forgotten: str = "") -> dic
     images = embed_pool(model, pool)
     right = _right(images, embed_names(model, tokenizer, CLASS_NAMES), pool)
     figures: dict[str, Any] = {
-        "by_domain": {name: _share(right[pool.domains == number]) for number, name in enumerate(DOMAINS)},
-        "by_class": {name: _share(right[pool.labels == number]) for number, name in enumerate(CLASS_NAMES)},
+        "by_domain": {name: share_of(right[pool.domains == number]) for number, name in enumerate(DOMAINS)},
+        "by_class": {name: share_of(right[pool.labels == number]) for number, name in enumerate(CLASS_NAMES)},
         "by_synonym": _by_synonym(model, tokenizer, images, pool),
         "caption_to_image_recall_at_1": _retrieval(model, tokenizer, images, pool),
     }
     if forgotten:
         gone = pool.labels == CLASS_NAMES.index(forgotten)
-        figures["forgotten"] = _share(right[gone])
-        figures["retained"] = _share(right[~gone])
+        figures["forgotten"] = share_of(right[gone])
+        figures["retained"] = share_of(right[~gone])
         figures["retained_by_domain"] = {
-            name: _share(right[~gone & (pool.domains == number)]) for number, name in enumerate(DOMAINS)
+            name: share_of(right[~gone & (pool.domains == number)]) for number, name in enumerate(DOMAINS)
         }
     return figures
 
@@ -89,8 +62,11 @@ def _right(images: torch.Tensor, names: torch.Tensor, pool: Pool) -> NDArray[np.
     return np.asarray(chosen == pool.labels)
 
 
-def _share(right: NDArray[np.bool_]) -> dict[str, float]:
-    return {name: round(number, 4) for name, number in asdict(wilson(int(right.sum()), len(right))).items()}
+def share_of(right: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the share of true answers with its count and Wilson 95 % interval, as plain data."""
+    hits, count = int(right.sum()), len(right)
+    low, high = wilson(hits, count)
+    return {"value": round(hits / count, 4), "low": round(low, 4), "high": round(high, 4), "count": count}
 
 
 def _by_synonym(model: Any, tokenizer: Any, images: torch.Tensor, pool: Pool) -> dict[str, Any]:
@@ -104,9 +80,9 @@ def _by_synonym(model: Any, tokenizer: Any, images: torch.Tensor, pool: Pool) ->
             asked = names.clone()
             asked[number] = embed_names(model, tokenizer, [synonym])[0]
             right = (shown @ asked.T).argmax(dim=1).numpy() == number
-            figures[synonym] = _share(right)
+            figures[synonym] = share_of(right)
             everything.append(right)
-    return {"all": _share(np.concatenate(everything)), **figures}
+    return {"all": share_of(np.concatenate(everything)), **figures}
 
 
 @torch.no_grad()
@@ -122,5 +98,5 @@ def _retrieval(model: Any, tokenizer: Any, images: torch.Tensor, pool: Pool) -> 
             texts = text_embeddings(model, tokenize(tokenizer, said))
             best = (texts @ images[torch.from_numpy(rows)].T).argmax(dim=1).numpy()
             hits.extend((best == np.arange(_GALLERY)).tolist())
-        result[domain] = _share(np.array(hits))
+        result[domain] = share_of(np.array(hits))
     return result

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as as_safetensors
+from tokenizers import Tokenizer
 
 from clip_unlearn.files.atomic import new_folder, write_json
 from clip_unlearn.sandbox.canvas import SIDE
@@ -87,7 +88,11 @@ def _mend_config(path: Path) -> None:
 
 
 def _write_tokenizer(tokenizer: Any, folder: Path) -> None:  # noqa: ANN401
-    (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(pretty=False), encoding="utf-8")
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    # Earlier calls leave their padding and truncation behind.
+    backend.no_padding()
+    backend.no_truncation()
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=False), encoding="utf-8")
     settings = {
         # The class name both transformers 4 and 5 know.
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -17,8 +17,9 @@ from clip_unlearn.sandbox.training.distil import distil
 from clip_unlearn.sandbox.training.evaluate import evaluate
 from clip_unlearn.sandbox.training.export import write_open_clip, write_transformers
 from clip_unlearn.sandbox.training.pool import Pool, build_pool
+from clip_unlearn.sandbox.training.reword import reword
 from clip_unlearn.sandbox.training.teach import Course, teach
-from clip_unlearn.sandbox.training.towers import build_conv
+from clip_unlearn.sandbox.training.towers import build_teacher
 from clip_unlearn.sandbox.training.vocabulary import learn_tokenizer
 from clip_unlearn.sandbox.world import digest
 
@@ -39,7 +40,7 @@ class Plan:
     cache: Path
     pictures_per_cell: int = 400
     audit_per_cell: int = 40
-    teacher_epochs: int = 12
+    teacher_epochs: int = 16
     student_epochs: int = 14
 
     def pool(self, split: str, per_cell: int) -> Pool:
@@ -56,7 +57,7 @@ def train_teacher(plan: Plan, without: str) -> float:
     started = time.monotonic()
     if not plan.teacher_path(without).exists():
         pool = plan.pool("train", plan.pictures_per_cell).without(without)
-        course = Course(seed=0, epochs=plan.teacher_epochs, batch_size=64, captions_per_batch=32, peak_rate=2e-3)
+        course = Course(seed=0, epochs=plan.teacher_epochs, batch_size=128, captions_per_batch=64, peak_rate=3e-3)
         model = teach(pool, learn_tokenizer(), course)
         tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         write_bytes(plan.teacher_path(without), as_safetensors(tensors))
@@ -68,16 +69,20 @@ def train_student(plan: Plan, name: str, without: str, seed: int) -> dict[str, A
     started = time.monotonic()
     pool = plan.pool("train", plan.pictures_per_cell).without(without)
     tokenizer = learn_tokenizer()
-    course = Course(seed=seed, epochs=plan.student_epochs, batch_size=64, peak_rate=2e-3)
+    course = Course(seed=seed, epochs=plan.student_epochs, batch_size=64, captions_per_batch=0, peak_rate=2e-3)
     model = distil(load_teacher(plan, without), pool, tokenizer, course)
     write_transformers(model, tokenizer, plan.weights / name)
     seconds = time.monotonic() - started
     return _measured(CLIPModel, plan, name, without, seconds)
 
 
-def write_conv(plan: Plan, seconds: float) -> dict[str, Any]:
-    """Write the teacher of everything as a model of its own and return its figures."""
-    write_transformers(load_teacher(plan, ""), learn_tokenizer(), plan.weights / "sandbox-conv")
+def train_conv(plan: Plan, teacher_seconds: float) -> dict[str, Any]:
+    """Give the teacher of everything a BERT text tower, write it as a model of its own and return its figures."""
+    started = time.monotonic()
+    tokenizer = learn_tokenizer()
+    model = reword(load_teacher(plan, ""), plan.pool("train", plan.pictures_per_cell), tokenizer, seed=0)
+    write_transformers(model, tokenizer, plan.weights / "sandbox-conv")
+    seconds = teacher_seconds + time.monotonic() - started
     return _measured(VisionTextDualEncoderModel, plan, "sandbox-conv", "", seconds)
 
 
@@ -90,7 +95,7 @@ def convert(plan: Plan) -> None:
 
 def load_teacher(plan: Plan, without: str) -> Any:  # noqa: ANN401
     """Return the trained convolutional model from the cache, ready to use."""
-    model = build_conv(0)
+    model = build_teacher(0)
     model.load_state_dict(load_file(plan.teacher_path(without)))
     return model.eval()
 

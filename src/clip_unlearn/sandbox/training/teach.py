@@ -14,7 +14,7 @@ from clip_unlearn.sandbox.training.batches import augmented, batches, tokenize, 
 from clip_unlearn.sandbox.training.losses import contrastive_loss, name_loss
 from clip_unlearn.sandbox.training.pool import Pool
 from clip_unlearn.sandbox.training.schedule import make_optimizer, set_rate
-from clip_unlearn.sandbox.training.towers import build_conv, image_embeddings, normalized_pixels, text_embeddings
+from clip_unlearn.sandbox.training.towers import build_teacher, image_embeddings, normalized_pixels, text_embeddings
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Course:
 
 def teach(pool: Pool, tokenizer: Any, course: Course) -> Any:  # noqa: ANN401
     """Return a trained VisionTextDualEncoderModel that has seen only the pool's classes, in picture and word."""
-    model = build_conv(course.seed).to(memory_format=torch.channels_last)
+    model = build_teacher(course.seed).to(memory_format=torch.channels_last)
     model.logit_scale.data.fill_(float(np.log(10.0)))
     random = np.random.default_rng((3, course.seed))
     optimizer = make_optimizer(model, course.weight_decay)

@@ -1,0 +1,55 @@
+"""What a terminal shows."""
+
+import pytest
+
+from clip_unlearn.cli import console
+from clip_unlearn.core.progress import report
+from clip_unlearn.core.record import Reading
+
+
+def reading(name: str, value: float, subject: str, of: str = "") -> Reading:
+    """Return a reading with a fixed interval."""
+    fields = {"name": name, "value": value, "low": value - 0.1, "high": value + 0.1, "count": 40}
+    return Reading.model_validate({**fields, "better": "low", "subject": subject, "of": of})
+
+
+def test_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings(
+        "title",
+        [
+            reading("forget accuracy", 0.9, "before"),
+            reading("forget accuracy", 0.1, "after"),
+            reading("forget accuracy", -0.8, "change"),
+            reading("class accuracy", 0.5, "after", "cat"),
+        ],
+    )
+    shown = capsys.readouterr().out
+    assert "90.0 % (80.0 to 100.0)  n=40" in shown
+    assert "-80.0 pt (-90.0 to -70.0)" in shown
+    assert "cat" not in shown
+
+
+def test_one_model(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings("title", [reading("accuracy", 0.9, "after")])
+    assert "before" not in capsys.readouterr().out
+
+
+def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_error("first\n   second")
+    assert capsys.readouterr().err == "error: first second\n"
+
+
+def test_progress_is_silent_for_short_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress():
+        report("embed", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_shown_for_long_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", -1.0)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    with console.progress():
+        report("embed", 1, 2)
+        report("embed", 2, 2)
+    assert "embed" in capsys.readouterr().err

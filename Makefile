@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := src tests benchmarks tools
 
 .PHONY: setup demo test check full sandbox lock docs test-transformers-4 clean
@@ -12,8 +13,8 @@ setup: $(STAMP)
 # The lock file is the only constraint: it also replaces machine-wide pip constraints.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	PIP_CONSTRAINT=requirements.lock $(PIP) -r requirements.lock
+	PIP_CONSTRAINT=requirements.lock $(PIP) --no-deps --editable .
 	touch $(STAMP)
 
 demo: setup
@@ -33,10 +34,13 @@ full: check
 	$(BIN)/python -m pytest -n 2 -W error -m "not gpu and not network"
 
 # The model doors under the oldest supported transformers: an overlay beside .venv, without a second torch.
-test-transformers-4: setup
-	test -d .overlay/transformers || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .overlay \
-		"transformers==4.57.6" "huggingface_hub==0.36.0" "tokenizers==0.22.1"
-	PYTHONPATH=.overlay $(BIN)/python -m pytest -n 2 tests/unit/models tests/unit/sandbox
+test-transformers-4: .overlay/.installed
+	PYTHONPATH=.overlay $(BIN)/python -m pytest -n 2 -W error tests/unit/models
+
+.overlay/.installed: $(STAMP) requirements-transformers-4.lock
+	rm -rf .overlay
+	$(PIP) --no-deps --target .overlay -r requirements-transformers-4.lock
+	touch $@
 
 # Retrain the embedded models and oracles from seeds.
 sandbox: setup

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("suite", max_examples=40, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
 
-WORDS = "a photo of the cat dog teapot red mug bird car very old big small picture drawing . one".split()
+VOCABULARY = "a photo of the cat dog teapot red mug bird car very old big small picture drawing . one"
 CONTEXT = 16
 WIDTH = 16
 PIXELS = 32
@@ -187,7 +187,7 @@ def _tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<unk>", "<start>", "<end>"]
-    words = {word: index for index, word in enumerate([*special, *WORDS])}
+    words = {word: index for index, word in enumerate([*special, *VOCABULARY.split()])}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     inner.normalizer = normalizers.Lowercase()
     inner.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -3,9 +3,11 @@
 import inspect
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import clip_unlearn
 from clip_unlearn import methods, probes
@@ -33,11 +35,23 @@ def _settings_page(name: str, kind: type[BaseModel]) -> str:
             lines.append(f"- **{label}**: {text}")
     lines += ["", "| setting | default | range | meaning |", "|---|---|---|---|"]
     for field, info in kind.model_fields.items():
-        bounds = "; ".join(str(bound) for bound in info.metadata) or str(info.annotation).replace("typing.", "")
-        bounds = bounds.replace("<class '", "").replace("'>", "")
+        bounds = _bounds(info)
         meaning = " ".join((info.description or "").split())
         lines.append(f"| `{field}` | `{info.default!r}` | {bounds.replace('|', 'or')} | {meaning} |")
     return NOTE + "\n".join(lines) + "\n"
+
+
+def _bounds(info: FieldInfo) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    limits = [f"{signs[name]} {value}" for bound in info.metadata for name, value in vars_of(bound) if name in signs]
+    kind = info.annotation
+    choices = [repr(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
+    return ", ".join(limits or choices) or getattr(kind, "__name__", str(kind))
+
+
+def vars_of(bound: object) -> list[tuple[str, object]]:
+    """Return the named values of a bound."""
+    return [(name, getattr(bound, name)) for name in getattr(bound, "__slots__", ())]
 
 
 def _api() -> str:

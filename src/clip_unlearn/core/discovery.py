@@ -39,7 +39,7 @@ def find(name: str, package: ModuleType, base: type[Kind], *, group: str, what: 
 
 
 def _modules(package: ModuleType) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for entry in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
         inner = entry.name.removeprefix(f"{package.__name__}.").split(".")
         if not entry.ispkg and not any(part.startswith("_") for part in inner):

@@ -115,7 +115,7 @@ def _prepare(processor: Any, pictures: Sequence[Image]) -> Tensor:
 
 
 def _pooled(output: Any) -> Tensor:
-    """Return the pooled tensor: transformers 4 gives the tensor itself from its feature calls, 5 an output around it."""
+    """Return the pooled tensor: the feature calls of transformers 4 give it as it is, those of 5 within an output."""
     pooled: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return pooled
 

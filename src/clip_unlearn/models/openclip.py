@@ -81,18 +81,19 @@ def open_published(name: str, tag: str, source_name: str, *, offline: bool = Fal
         raise WeightsError(f"'{name},{tag}' is published as pickle only. Choose weights with a hub repository.")
     found = hub.snapshot(repository, patterns=FILES, offline=offline)
     tensors.check_finite(tensors.present(found.folder / WEIGHTS))
+    quick = bool(entry.get("quick_gelu", False)) or name.endswith("-quickgelu")
     module, _, transform = open_clip.create_model_and_transforms(
         name,
         pretrained=str(found.folder / WEIGHTS),
         precision="fp32",
-        force_quick_gelu=bool(entry.get("quick_gelu", False)) or name.endswith("-quickgelu"),
+        force_quick_gelu=quick,
         image_mean=entry.get("mean"),
         image_std=entry.get("std"),
         image_interpolation=entry.get("interpolation"),
         image_resize_mode=entry.get("resize_mode"),
     )
     source = Source(where=source_name, revision=found.revision)
-    config = open_clip.get_model_config(name)
+    config = {**open_clip.get_model_config(name), "quick_gelu": quick}
     return wrap(module, open_clip.get_tokenizer(name), transform, source=source, config=config)
 
 
@@ -102,11 +103,13 @@ def wrap(module: nn.Module, tokenizer: Any, transform: Any, *, source: Source, c
     Without `config`, the architecture's settings, the model can be edited and measured but not saved as a checkpoint.
     """
     module.eval().requires_grad_(requires_grad=False)
-    text_readout = _text_readout(module)
+    # Features are what a tower gives once its projection is taken off; not every tower lets it be taken off.
+    image_features = _image_features if getattr(module.visual, "proj", None) is not None else None
+    text_features = _text_features if hasattr(getattr(module, "text", module), "text_projection") else None
     adapter = Adapter(
         family="openclip",
-        image=Tower(embed=_embed_images, features=_image_features, readout=_image_readout(module)),
-        text=Tower(embed=_embed_texts, features=_text_features, readout=text_readout),
+        image=Tower(embed=_embed_images, features=image_features, readout=_image_readout(module)),
+        text=Tower(embed=_embed_texts, features=text_features, readout=_text_readout(module)),
         tokenize=_tokenizer(module, tokenizer),
         prepare=lambda pictures: _prepare(transform, pictures),
         pixels=_pixel_space(module),
@@ -151,8 +154,6 @@ def _embed_images(module: Any, pixels: Tensor) -> Tensor:
 
 
 def _image_features(module: Any, pixels: Tensor) -> Tensor:
-    if getattr(module.visual, "proj", None) is None:
-        raise UnsupportedError("This image tower does not show its features before the readout.")
     headless = with_tensors(module.visual, {})
     headless.proj = None
     features: Tensor = headless(pixels)

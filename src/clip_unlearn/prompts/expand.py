@@ -33,7 +33,8 @@ def templates(spec: str) -> tuple[str, ...]:
         return _lines(Path(spec))
     known = template_sets()
     raise UnknownNameError(
-        f"Unknown template set '{spec}'.{nearest(spec, known)} Give one of {', '.join(known)}, a file, or a sentence with {{}}."
+        f"Unknown template set '{spec}'.{nearest(spec, known)} Give a file, a sentence with {{}}, or one of: "
+        f"{', '.join(known)}."
     )
 
 
@@ -67,6 +68,6 @@ def _imagenet() -> tuple[str, ...]:
         import open_clip
     except ImportError as error:
         raise UnsupportedError(
-            f"'{IMAGENET}' comes with open_clip. Install it with: pip install 'clip-unlearn[openclip]', or use 'varied'."
+            f"'{IMAGENET}' comes with open_clip: pip install 'clip-unlearn[openclip]'. Or use 'varied'."
         ) from error
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)

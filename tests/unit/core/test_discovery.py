@@ -111,3 +111,11 @@ def test_an_own_method_wins_over_a_guest_of_its_name(shelf):
     shelf.distribution(project="pathlib:Path")
     assert methods.find("project").__module__ == "clip_unlearn.methods.project"
     assert methods.names().count("project") == 1
+
+
+def test_two_files_of_one_name_are_refused(shelf):
+    for folder in ("one", "two"):
+        shelf.write(f"shelf_of_tests/{folder}/__init__.py")
+        shelf.write(f"shelf_of_tests/{folder}/same.py")
+    with pytest.raises(TypeError, match=r"two\.same and .*one\.same have the same name$"):
+        discovery.names(shelf.package(), group="nobody")

@@ -115,3 +115,14 @@ def test_the_readout_takes_the_features_to_the_embedding(tiny, pixels, tower):
     weight = model.weights[readout.weight]
     assert readout.bias is None
     torch.testing.assert_close(features @ (weight if readout.transposed else weight.T), embeddings)
+
+
+def test_pixels_in_the_unit_range_are_normalised_as_pictures_are(tiny):
+    """The same picture, prepared by the library and by hand."""
+    from PIL import Image
+
+    space = tiny.model.adapter.pixels
+    noise = torch.randint(0, 256, (space.height, space.width, 3), generator=torch.Generator().manual_seed(0))
+    picture = Image.fromarray(noise.to(torch.uint8).numpy())
+    by_hand = space.normalise((noise / 255).permute(2, 0, 1).unsqueeze(0))
+    torch.testing.assert_close(by_hand, tiny.model.adapter.prepare([picture]), rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,3 +138,22 @@ def test_a_malformed_origin_is_refused(folder, origin):
 def test_no_folder_there(tmp_path):
     with pytest.raises(WeightsError, match=r"^Patch .* does not exist\."):
         Patch.from_pretrained(tmp_path / "nowhere")
+
+
+def test_uploading_sends_the_same_files(monkeypatch, folder):
+    class Api:
+        def __init__(self, token):
+            assert token == "secret"
+
+        def create_repo(self, repository, *, private, exist_ok):
+            assert (repository, private, exist_ok) == ("me/patch", True, True)
+
+        def upload_folder(self, *, repo_id, folder_path):
+            sent = Path(folder_path)
+            assert {path.name: path.read_bytes() for path in sent.iterdir()} == {
+                path.name: path.read_bytes() for path in folder.iterdir()
+            }
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert PATCH.push_to_hub("me/patch", token="secret") == "https://hub/me/patch"

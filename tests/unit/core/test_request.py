@@ -108,3 +108,11 @@ def test_every_part_counts_in_the_digest():
         ask("dog", retain=("cat",)),
     ]
     assert len({first.digest, *(other.digest for other in others)}) == 5
+
+
+@pytest.mark.parametrize("text", ["mug | beaker | cup", "mug|beaker|cup", " mug  |beaker |  cup"])
+def test_a_concept_can_be_written_in_one_line(text):
+    concept = Concept(name="mug", synonyms=("beaker", "cup"))
+    assert Concept.model_validate(text) == concept
+    assert Request.model_validate({"forget": [text]}).forget == (concept,)
+    assert Request.model_validate({"forget": ["mug"]}).forget_names == ("mug",)

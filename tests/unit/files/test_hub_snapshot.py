@@ -1,5 +1,7 @@
 """Hub ids and folders, without a connection."""
 
+import socket
+
 import pytest
 
 from clip_unlearn.errors import WeightsError
@@ -45,3 +47,12 @@ def test_a_cached_revision_is_found_offline(monkeypatch, tmp_path):
     found = hub.snapshot("org/name", patterns=["*"], offline=True)
     assert found.revision == commit
     assert (found.folder / "config.json").is_file()
+
+
+def test_no_test_reaches_the_network():
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+    with socket.socket() as client, pytest.raises(AssertionError, match=r"a test opens a connection to 192\.0\.2\.1"):
+        client.connect(("192.0.2.1", 80))

@@ -19,7 +19,10 @@ def test_the_same_arguments_give_the_same_bytes():
 
 
 def test_another_process_draws_the_same_picture():
-    code = "from clip_unlearn.sandbox.world import render; print(render('cat', 'painting', 'audit', 3).pixels.tobytes().hex())"
+    code = (
+        "from clip_unlearn.sandbox.world import render;"
+        "print(render('cat', 'painting', 'audit', 3).pixels.tobytes().hex())"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == render("cat", "painting", "audit", 3).pixels.tobytes().hex()
 

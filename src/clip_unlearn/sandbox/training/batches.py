@@ -35,7 +35,7 @@ def augmented(pixels: NDArray[np.uint8], random: np.random.Generator) -> torch.T
     return torch.from_numpy((mirrored.astype(np.float32) * gain).clip(0, 255))
 
 
-def tokenize(tokenizer: Any, sentences: Sequence[str]) -> torch.Tensor:  # noqa: ANN401
+def tokenize(tokenizer: Any, sentences: Sequence[str]) -> torch.Tensor:
     """Return token ids [m, longest], padded and cut to the model's length."""
     encoded = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
     tokens: torch.Tensor = encoded.input_ids

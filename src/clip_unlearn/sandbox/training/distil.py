@@ -16,8 +16,8 @@ from clip_unlearn.sandbox.sentences import class_sentences
 from clip_unlearn.sandbox.training.batches import augmented, batches, tokenize
 from clip_unlearn.sandbox.training.losses import copy_loss, name_loss
 from clip_unlearn.sandbox.training.pool import Pool
-from clip_unlearn.sandbox.training.schedule import make_optimizer, set_rate
-from clip_unlearn.sandbox.training.teach import Course
+from clip_unlearn.sandbox.training.schedule import make_optimizer, set_rate, take_step
+from clip_unlearn.sandbox.training.teach import Course, Lesson, lesson_of
 from clip_unlearn.sandbox.training.towers import VISION, build_vit, image_embeddings, normalized_pixels, text_embeddings
 
 log = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ _TAPS: Final = ((1, 9, 96), (2, 9, 96), (3, 21, 192), (4, 21, 192))
 class MapReader(torch.nn.Module):
     """Linear read-outs from ViT tokens to the teacher's feature maps; needed only while training."""
 
-    def __init__(self, teacher: Any) -> None:  # noqa: ANN401
+    def __init__(self, teacher: Any) -> None:
         super().__init__()
         self.readouts = torch.nn.ModuleList([torch.nn.Linear(VISION["hidden_size"], width) for _, _, width in _TAPS])
         self._maps: dict[int, torch.Tensor] = {}
         for number in {layer for _, layer, _ in _TAPS}:
             teacher.vision_model.layer[number].register_forward_hook(self._keeper(number))
 
-    def loss(self, hidden_states: Any) -> torch.Tensor:  # noqa: ANN401
+    def loss(self, hidden_states: Any) -> torch.Tensor:
         """Return the mean squared error to the standardised maps of the teacher's last pass, averaged over the taps."""
         total = torch.zeros(())
         for (depth, number, _), readout in zip(_TAPS, self.readouts, strict=True):
@@ -47,22 +47,22 @@ class MapReader(torch.nn.Module):
             total = total + mse_loss(readout(tokens).float(), _standardised(self._maps[number], tokens.shape[1]))
         return total / len(_TAPS)
 
-    def _keeper(self, number: int) -> Any:  # noqa: ANN401
+    def _keeper(self, number: int) -> Any:
         def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
             self._maps[number] = output
 
         return keep
 
 
-def distil(teacher: Any, pool: Pool, tokenizer: Any, course: Course) -> Any:  # noqa: ANN401
+def distil(teacher: Any, pool: Pool, tokenizer: Any, course: Course) -> Any:
     """Return a trained CLIPModel with a fresh ViT image tower and the teacher's text tower and logit scale."""
     teacher = teacher.eval().to(memory_format=torch.channels_last)
     model = _student(teacher, course.seed)
     reader = MapReader(teacher)
     random = np.random.default_rng((4, course.seed))
     optimizer = make_optimizer(torch.nn.ModuleList([model, reader]), course.weight_decay)
-    known, places = np.unique(pool.labels, return_inverse=True)
-    sentences = _embedded_names(model, tokenizer, known)
+    lesson = lesson_of(pool)
+    sentences = _embedded_names(model, tokenizer, lesson)
     steps = course.epochs * (len(pool.labels) // course.batch_size)
     step = 0
     started = time.monotonic()
@@ -72,19 +72,16 @@ def distil(teacher: Any, pool: Pool, tokenizer: Any, course: Course) -> Any:  # 
             set_rate(optimizer, course.peak_rate, step / steps)
             names = sentences[:, int(random.integers(sentences.shape[1]))]
             pixels = normalized_pixels(augmented(pool.pixels[rows], random))
-            loss = _loss(model, teacher, reader, pixels, names, torch.from_numpy(places[rows]))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            loss = _loss(model, teacher, reader, pixels, names, torch.from_numpy(lesson.places[rows]))
+            take_step(model, optimizer, loss)
             total += float(loss.detach())
             step += 1
-        log.info("distil %d/%d loss %.3f %.0f s", epoch + 1, course.epochs,
-                 total * course.epochs / steps, time.monotonic() - started)  # fmt: skip
+        mean, seconds = total * course.epochs / steps, time.monotonic() - started
+        log.info("distil %d/%d loss %.3f %.0f s", epoch + 1, course.epochs, mean, seconds)
     return model.eval()
 
 
-def _student(teacher: Any, seed: int) -> Any:  # noqa: ANN401
+def _student(teacher: Any, seed: int) -> Any:
     model = build_vit(seed)
     # Plain attention: the fused kernel's bfloat16 gradient is ten times slower on a CPU.
     model.set_attn_implementation("eager")
@@ -111,10 +108,10 @@ def _loss(
 
 
 @torch.no_grad()
-def _embedded_names(model: Any, tokenizer: Any, known: Any) -> torch.Tensor:  # noqa: ANN401
+def _embedded_names(model: Any, tokenizer: Any, lesson: Lesson) -> torch.Tensor:
     """Return the embedded plain sentences [k, sentences, d] of the known classes, by name and by synonym."""
     rows = []
-    for label in known:
+    for label in lesson.known:
         item = CLASSES[int(label)]
         said = [text for word in item.names for text in class_sentences(item, word)]
         rows.append(text_embeddings(model, tokenize(tokenizer, said)))

@@ -21,19 +21,19 @@ _GALLERY: Final = 100
 
 
 @torch.no_grad()
-def embed_pool(model: Any, pool: Pool) -> torch.Tensor:  # noqa: ANN401
+def embed_pool(model: Any, pool: Pool) -> torch.Tensor:
     """Return unit embeddings [n, d] of the pool's pictures."""
     chunks = [torch.from_numpy(pool.pixels[start : start + 256]) for start in range(0, len(pool.labels), 256)]
     return torch.cat([image_embeddings(model, normalized_pixels(chunk)) for chunk in chunks])
 
 
 @torch.no_grad()
-def embed_names(model: Any, tokenizer: Any, names: Sequence[str]) -> torch.Tensor:  # noqa: ANN401
+def embed_names(model: Any, tokenizer: Any, names: Sequence[str]) -> torch.Tensor:
     """Return unit embeddings [k, d] of the zero-shot prompts of the names."""
     return text_embeddings(model, tokenize(tokenizer, [ZERO_SHOT_TEMPLATE.format(name) for name in names]))
 
 
-def evaluate(model: Any, tokenizer: Any, pool: Pool, forgotten: str = "") -> dict[str, Any]:  # noqa: ANN401
+def evaluate(model: Any, tokenizer: Any, pool: Pool, forgotten: str = "") -> dict[str, Any]:
     """Return accuracies per domain, per class and by synonym, and retrieval, as plain data.
 
     With a `forgotten` class, `retained` counts the other classes' pictures only; the choice is always among all

@@ -14,7 +14,7 @@ from clip_unlearn.sandbox.training.towers import EMBEDDING_WIDTH, PIXEL_DEVIATIO
 from clip_unlearn.sandbox.training.vocabulary import CONTEXT_LENGTH, END, PAD, START
 
 
-def write_transformers(model: Any, tokenizer: Any, path: Path) -> None:  # noqa: ANN401
+def write_transformers(model: Any, tokenizer: Any, path: Path) -> None:
     """Write a CLIPModel or VisionTextDualEncoderModel in half precision with its tokenizer and preprocessor."""
     with new_folder(path, force=True) as folder:
         model.half().save_pretrained(folder)
@@ -22,15 +22,17 @@ def write_transformers(model: Any, tokenizer: Any, path: Path) -> None:  # noqa:
         _mend_config(folder / "config.json")
         _write_tokenizer(tokenizer, folder)
         write_json(folder / "preprocessor_config.json", _preprocessor())
+        _open_to_all(folder)
 
 
-def write_open_clip(model: Any, tokenizer: Any, path: Path) -> None:  # noqa: ANN401
+def write_open_clip(model: Any, tokenizer: Any, path: Path) -> None:
     """Write a CLIPModel in open_clip's layout, half precision, with its tokenizer."""
     with new_folder(path, force=True) as folder:
         tensors = {name: tensor.half().contiguous() for name, tensor in open_clip_weights(model.state_dict()).items()}
         (folder / "open_clip_model.safetensors").write_bytes(as_safetensors(tensors))
         _write_tokenizer(tokenizer, folder)
         write_json(folder / "open_clip_config.json", _open_clip_config())
+        _open_to_all(folder)
 
 
 def open_clip_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -57,6 +59,12 @@ def open_clip_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     for layer in range(TEXT["num_hidden_layers"]):
         result |= _block(weights, f"transformer.resblocks.{layer}", f"text_model.encoder.layers.{layer}")
     return result
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every user read the files; temporary files begin private."""
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def _both(weights: dict[str, torch.Tensor], ours: str, theirs: str) -> dict[str, torch.Tensor]:
@@ -87,7 +95,7 @@ def _mend_config(path: Path) -> None:
     write_json(path, config)
 
 
-def _write_tokenizer(tokenizer: Any, folder: Path) -> None:  # noqa: ANN401
+def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     # Earlier calls leave their padding and truncation behind.
     backend.no_padding()

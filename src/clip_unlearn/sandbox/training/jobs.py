@@ -42,6 +42,7 @@ class Plan:
     audit_per_cell: int = 40
     teacher_epochs: int = 16
     student_epochs: int = 14
+    oracle_epochs: int = 8
 
     def pool(self, split: str, per_cell: int) -> Pool:
         """Return the cached pictures of a split."""
@@ -69,7 +70,8 @@ def train_student(plan: Plan, name: str, without: str, seed: int) -> dict[str, A
     started = time.monotonic()
     pool = plan.pool("train", plan.pictures_per_cell).without(without)
     tokenizer = learn_tokenizer()
-    course = Course(seed=seed, epochs=plan.student_epochs, batch_size=64, captions_per_batch=0, peak_rate=2e-3)
+    epochs = plan.oracle_epochs if without else plan.student_epochs
+    course = Course(seed=seed, epochs=epochs, batch_size=64, captions_per_batch=0, peak_rate=2e-3)
     model = distil(load_teacher(plan, without), pool, tokenizer, course)
     write_transformers(model, tokenizer, plan.weights / name)
     seconds = time.monotonic() - started
@@ -90,22 +92,25 @@ def convert(plan: Plan) -> None:
     """Write `sandbox` once more in open_clip's layout."""
     model = CLIPModel.from_pretrained(plan.weights / "sandbox", dtype=torch.float32)
     write_open_clip(model, learn_tokenizer(), plan.weights / "sandbox-openclip")
-    write_text(plan.weights / "sandbox-openclip" / "README.md", card("sandbox-openclip", "", {}))
+    page = plan.weights / "sandbox-openclip" / "README.md"
+    write_text(page, card("sandbox-openclip", "", {}))
+    page.chmod(0o644)
 
 
-def load_teacher(plan: Plan, without: str) -> Any:  # noqa: ANN401
+def load_teacher(plan: Plan, without: str) -> Any:
     """Return the trained convolutional model from the cache, ready to use."""
     model = build_teacher(0)
     model.load_state_dict(load_file(plan.teacher_path(without)))
     return model.eval()
 
 
-def _measured(kind: Any, plan: Plan, name: str, without: str, seconds: float) -> dict[str, Any]:  # noqa: ANN401
+def _measured(kind: Any, plan: Plan, name: str, without: str, seconds: float) -> dict[str, Any]:
     folder = plan.weights / name
     model = kind.from_pretrained(folder, dtype=torch.float32).eval()
     figures = evaluate(model, AutoTokenizer.from_pretrained(folder), plan.pool("audit", plan.audit_per_cell), without)
     figures["seconds"] = round(seconds, 1)
     figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     write_text(folder / "README.md", card(name, without, figures))
+    (folder / "README.md").chmod(0o644)
     log.info("%s %s", name, {domain: share["value"] for domain, share in figures["by_domain"].items()})
     return figures

@@ -11,7 +11,7 @@ from clip_unlearn.sandbox.sentences import state
 from clip_unlearn.sandbox.training.batches import tokenize
 from clip_unlearn.sandbox.training.losses import copy_loss
 from clip_unlearn.sandbox.training.pool import Pool
-from clip_unlearn.sandbox.training.schedule import make_optimizer, set_rate
+from clip_unlearn.sandbox.training.schedule import make_optimizer, set_rate, take_step
 from clip_unlearn.sandbox.training.teach import random_class_sentence
 from clip_unlearn.sandbox.training.towers import build_conv, text_embeddings
 
@@ -22,7 +22,7 @@ _CAPTIONS: Final = 200
 _PEAK_RATE: Final = 2e-3
 
 
-def reword(teacher: Any, pool: Pool, tokenizer: Any, *, seed: int) -> Any:  # noqa: ANN401
+def reword(teacher: Any, pool: Pool, tokenizer: Any, *, seed: int) -> Any:
     """Return a dual encoder with the teacher's image side and a BERT text tower taught on the world's sentences."""
     model = build_conv(teacher, seed)
     for part in (model.vision_model, model.visual_projection, model.logit_scale):
@@ -38,10 +38,7 @@ def reword(teacher: Any, pool: Pool, tokenizer: Any, *, seed: int) -> Any:  # no
         with torch.no_grad():
             wanted = text_embeddings(teacher, tokens)
         loss = copy_loss(text_embeddings(model, tokens), wanted)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        take_step(model, optimizer, loss)
         if step % 250 == 0:
             log.info("reword %d/%d loss %.4f", step, _STEPS, float(loss.detach()))
     return model.eval()

@@ -61,7 +61,7 @@ VISION: Final[dict[str, Any]] = {
 }
 
 
-def build_vit(seed: int) -> Any:  # noqa: ANN401
+def build_vit(seed: int) -> Any:
     """Return a fresh CLIPModel; the caller's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -75,7 +75,7 @@ def build_vit(seed: int) -> Any:  # noqa: ANN401
     return model
 
 
-def build_teacher(seed: int) -> Any:  # noqa: ANN401
+def build_teacher(seed: int) -> Any:
     """Return a fresh dual encoder of a MobileNet and a CLIP text tower; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -85,7 +85,7 @@ def build_teacher(seed: int) -> Any:  # noqa: ANN401
         return _joined(vision, CLIPTextModel(CLIPConfig(text_config=TEXT).text_config))
 
 
-def build_conv(teacher: Any, seed: int) -> Any:  # noqa: ANN401
+def build_conv(teacher: Any, seed: int) -> Any:
     """Return the teacher's image side beside a fresh BERT text tower, which every transformers version can join."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def build_conv(teacher: Any, seed: int) -> Any:  # noqa: ANN401
     return model
 
 
-def _joined(vision: Any, text: Any) -> Any:  # noqa: ANN401
+def _joined(vision: Any, text: Any) -> Any:
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
         vision.config, text.config, projection_dim=EMBEDDING_WIDTH
     )
@@ -122,13 +122,13 @@ def normalized_pixels(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.float() / 255 - PIXEL_MEAN) / PIXEL_DEVIATION
 
 
-def image_embeddings(model: Any, pixels: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+def image_embeddings(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Return unit image embeddings [n, d] of normalized pixels, for either architecture."""
     pooled = model.vision_model(pixel_values=pixels).pooler_output
     return torch.nn.functional.normalize(model.visual_projection(pooled), dim=-1)
 
 
-def text_embeddings(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+def text_embeddings(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Return unit text embeddings [n, d] of padded token ids [n, length], for either architecture."""
     seen = (tokens != TEXT["pad_token_id"]).long()
     pooled = model.text_model(input_ids=tokens, attention_mask=seen).pooler_output

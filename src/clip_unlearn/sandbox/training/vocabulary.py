@@ -13,7 +13,7 @@ END: Final = "<end>"
 CONTEXT_LENGTH: Final = 32
 
 
-def learn_tokenizer() -> Any:  # noqa: ANN401
+def learn_tokenizer() -> Any:
     """Return the lower-casing byte-level BPE tokenizer, a transformers fast tokenizer.
 
     `<end>` has the highest id, so that end-of-text pooling by first match and by highest id agree.

@@ -1,0 +1,56 @@
+"""What the laws are tried on: families, one request, and the pictures of the embedded world."""
+
+import functools
+
+from PIL.Image import Image
+
+from clip_unlearn.core.method import Method
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.request import Concept, Evidence, Request
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import open_data
+from clip_unlearn.sandbox import bundle
+from clip_unlearn.sandbox.classes import CLASS_NAMES
+from laws import Case
+
+EMBEDDED = tuple(name for name in bundle.names() if not name.startswith("oracle-"))
+TINY = ("tiny_clip", "tiny_dual", "tiny_openclip", "tiny_openclip_custom")
+FAMILIES = EMBEDDED or TINY
+"""Every embedded family of models, or the tiny random ones where none is embedded."""
+
+FORGET = "mug"
+PICTURES = 6
+"""Pictures of each class and domain that law 7 looks at."""
+
+
+def make_case(model: Model, method: Method, *, trained: bool) -> Case:
+    """Return the case of a method and a model; trained models are tried on the world, others on its pixels only."""
+    pixels = model.adapter.prepare(some_pictures())
+    return Case(
+        method=method, model=model, request=full_request(), pixels=pixels, world=open_world() if trained else None
+    )
+
+
+@functools.cache
+def full_request() -> Request:
+    """Return a request that offers everything a method may need."""
+    evidence = open_data("sandbox@select")
+    return Request(
+        forget=(Concept(name=FORGET),),
+        retain=tuple(name for name in CLASS_NAMES if name != FORGET),
+        evidence=Evidence(where=evidence.where, digest=evidence.digest),
+    )
+
+
+@functools.cache
+def some_pictures() -> list[Image]:
+    """Return a few pictures of different classes and domains."""
+    world = open_world()
+    return [world.picture(index) for index in range(0, len(world), len(world) // 6)]
+
+
+@functools.cache
+def open_world() -> ImageSet:
+    """Return the first pictures of every class and domain, from the stream that nothing was trained on."""
+    images = open_data("sandbox")
+    return images.take(index for index, name in enumerate(images.keys) if int(name.rpartition("/")[2]) < PICTURES)

@@ -245,7 +245,25 @@ def table(found: dict[str, object]) -> str:
         left = sum(row["asked"]["after"] > 0.1 * row["asked"]["n"] for row in rows)
         worst, shown = f"{100 * one['worst after']:.0f}", cell({"asked": one}, "asked")
         lines.append(f"| {data} | {len(rows)} | {shown} | {worst} | {left} | {one['n']:.0f} |")
+    lines += ["", "## Where it falls short", "", *shortcomings(found)]
     return "\n".join(lines) + "\n"
+
+
+def shortcomings(found: dict[str, object]) -> list[str]:
+    """Return what the tables show against the method: harmed neighbours, other data, names that still work."""
+    lines = []
+    for one in found["results"]:  # type: ignore[attr-defined]
+        for group in ("rest", "neighbours", "other data"):
+            if one["groups"][group]["change high"] < 0:
+                where = f"{one['model']}, {one['data']}, {one['variant']}"
+                lines.append(
+                    f"- {where}: {group} {100 * one['groups'][group]['change']:+.1f} points, interval below zero."
+                )
+    for data, rows in found["other names"].items():  # type: ignore[attr-defined]
+        left = [row for row in rows if row["asked"]["after"] > 0.1 * row["asked"]["n"]]
+        told = (f"{one['other name']} ({100 * one['asked']['after'] / one['asked']['n']:.0f} %)" for one in left)
+        lines.append(f"- {data}: still recognised by another name: {', '.join(told)}.")
+    return lines
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -68,16 +68,40 @@ def embed_images(
             unreadable, or none is readable.
         WeightsError: if the encoder gives NaN or infinity.
     """
+    return embed_with_all([model], images, batch_size=batch_size, progress=progress)[0]
+
+
+def embed_with_all(
+    models: Sequence[Model], images: ImageSet, *, batch_size: int = 16, progress: Progress | None = None
+) -> tuple[Embeddings, ...]:
+    """Return the embeddings of the images by each model; see `embed_images`.
+
+    Every picture is decoded and prepared once for all models that are not in the cache.
+
+    Raises:
+        ValueError: if the models prepare pictures differently.
+        DataError, WeightsError: as `embed_images` does.
+    """
+    if len({model.adapter.preparation for model in models}) > 1:
+        raise ValueError("models that prepare pictures differently cannot share them")
     if not len(images):
         raise DataError(f"{images.where} has no images to embed. Give at least one.")
-    path = _cache_path(model, images)
-    raw = _load(path, len(images)) if path else None
-    if raw is None:
-        raw = _compute(model, images, batch_size, progress)
-        if path:
-            _store(path, raw)
+    places = [_cache_path(model, images) for model in models]
+    found = [_load(path, len(images)) if path else None for path in places]
+    missing = [number for number, raw in enumerate(found) if raw is None]
+    if missing:
+        for number, raw in zip(
+            missing, _compute([models[n] for n in missing], images, batch_size, progress), strict=True
+        ):
+            found[number] = raw
+            if path := places[number]:
+                _store(path, raw)
     elif progress:
         progress(len(images), len(images))
+    return tuple(_mapped(model, images, raw) for model, raw in zip(models, found, strict=True) if raw is not None)
+
+
+def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
     output = model.outputs.get("image")
     with torch.no_grad():
         vectors = raw.vectors if output is None else output(raw.vectors)
@@ -88,23 +112,25 @@ def embed_images(
     )
 
 
-def _compute(model: Model, images: ImageSet, batch_size: int, progress: Progress | None) -> _Raw:
-    encoder = model.replace(outputs={})
-    rows: list[Tensor] = []
+def _compute(models: Sequence[Model], images: ImageSet, batch_size: int, progress: Progress | None) -> list[_Raw]:
+    encoders = [model.replace(outputs={}) for model in models]
+    rows: list[list[Tensor]] = [[] for _ in encoders]
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
-    with contextlib.closing(batches(images, model.adapter.prepare, batch_size)) as prepared:
+    with contextlib.closing(batches(images, models[0].adapter.prepare, batch_size)) as prepared, torch.no_grad():
         for batch in prepared:
             bad.extend(batch.bad)
             _check_bad(images, bad)
             if batch.kept:
-                with torch.no_grad():
-                    rows.append(encoder.images(torch.cat(batch.pixels)).float().cpu())
-                _check_finite(model, images, rows[-1], batch.kept)
+                pixels = torch.cat(batch.pixels)
+                for encoder, own in zip(encoders, rows, strict=True):
+                    own.append(encoder.images(pixels).float().cpu())
+                    _check_finite(encoder, images, own[-1], batch.kept)
             kept.extend(batch.kept)
             if progress:
                 progress(len(kept) + len(bad), len(images))
-    return _Raw(vectors=torch.cat(rows), kept=tuple(kept), reasons=tuple(reason for _, reason in sorted(bad)))
+    reasons = tuple(reason for _, reason in sorted(bad))
+    return [_Raw(vectors=torch.cat(own), kept=tuple(kept), reasons=reasons) for own in rows]
 
 
 def _check_bad(images: ImageSet, bad: list[tuple[int, str]]) -> None:

@@ -14,7 +14,7 @@ from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Origin, Reading, Record, Source
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.versions import version
-from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.embed import embed_with_all
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.environment import environment
@@ -65,7 +65,8 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
     with _timed("forget", seconds):
         patch = make_patch(prepared.model, prepared.request, prepared.method)
         edited = patch.apply(prepared.model)
-    quarantine = _embed(prepared, edited, seconds)
+    with _timed("embed", seconds):
+        quarantine = _embed(prepared, edited)
     with _timed("measure", seconds):
         readings = measure(prepared, edited)
     with atomic.new_folder(out, force=force) as folder:
@@ -102,14 +103,11 @@ def measure(prepared: Plan, edited: Model) -> tuple[Reading, ...]:
     return tuple(readings)
 
 
-def _embed(prepared: Plan, edited: Model, seconds: dict[str, float]) -> tuple[str, ...]:
-    """Embed the images with both models, so that probes find them in the cache; return the unreadable ones."""
+def _embed(prepared: Plan, edited: Model) -> tuple[str, ...]:
+    """Embed the images with both models at once, so that probes find them in the cache; return the unreadable ones."""
     if prepared.images is None:
         return ()
-    with _timed("embed before", seconds):
-        before = embed_images(prepared.model, prepared.images, progress=partial(report, "embed before"))
-    with _timed("embed after", seconds):
-        embed_images(edited, prepared.images, progress=partial(report, "embed after"))
+    before, _ = embed_with_all([prepared.model, edited], prepared.images, progress=partial(report, "embed"))
     return before.quarantine
 
 

@@ -11,7 +11,7 @@ from clip_unlearn.core.record import Origin, Source
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.errors import UnsupportedError, WeightsError
 from clip_unlearn.maths import lowrank
-from clip_unlearn.maths.affine import AffineMap, remove_directions
+from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.lowrank import LowRank
 
 SENTENCES = ["a photo of a cat.", "dog", "a very old mug"]
@@ -22,9 +22,10 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def image_map(model: Model, *, seed: int = 0, offset: bool = False) -> AffineMap:
+    """Return a map that is no projection and not symmetric, so that a wrong order or a lost transpose shows."""
     width = model.texts(["cat"]).shape[1]
-    removal = remove_directions(draw(2, width, seed=seed), strength=0.7)
-    return dataclasses.replace(removal, offset=draw(width)) if offset else removal
+    down, up = draw(width, 2, seed=seed), draw(2, width, seed=seed + 100)
+    return AffineMap(down=down, up=up, offset=draw(width) if offset else None)
 
 
 def weight_patch(model: Model, *, seed: int = 0) -> Patch:
@@ -35,8 +36,10 @@ def weight_patch(model: Model, *, seed: int = 0) -> Patch:
 
 
 def same_outputs(first: Model, second: Model, pixels: torch.Tensor, tolerance: float = 1e-5) -> None:
-    torch.testing.assert_close(first.images(pixels), second.images(pixels), rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(first.texts(SENTENCES), second.texts(SENTENCES), rtol=tolerance, atol=tolerance)
+    for name, inputs in (("images", pixels), ("texts", SENTENCES)):
+        wanted = getattr(second, name)(inputs)
+        limit = tolerance * float(wanted.abs().max())
+        torch.testing.assert_close(getattr(first, name)(inputs), wanted, rtol=0, atol=limit)
 
 
 def origin(model: Model) -> Origin:
@@ -59,7 +62,7 @@ def test_apply_appends_to_a_map_that_is_there(tiny, pixels):
     first, second = (Patch(outputs={"image": image_map(tiny.model, seed=seed)}) for seed in (1, 2))
     twice = second.apply(first.apply(tiny.model))
     expected = second.outputs["image"](first.outputs["image"](tiny.model.images(pixels)))
-    torch.testing.assert_close(twice.images(pixels), expected)
+    torch.testing.assert_close(twice.images(pixels), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_half_precision_weights_keep_their_format(tiny_clip):

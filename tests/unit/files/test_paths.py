@@ -19,6 +19,7 @@ def folder(tmp_path):
     inner = tmp_path / "inner"
     (inner / "a").mkdir(parents=True)
     (inner / "link").symlink_to(tmp_path)
+    (tmp_path / "inner-most").mkdir()
     return inner
 
 
@@ -34,7 +35,20 @@ def test_a_name_stays_inside_or_is_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "../x", "a/../../x", "/etc/passwd", "", "a\0b", "link/x", "link", "a/../link/x", "\ud800"]
+    "name",
+    [
+        "..",
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "",
+        "a\0b",
+        "link/x",
+        "link",
+        "a/../link/x",
+        "\ud800",
+        "../inner-most/x",
+    ],
 )
 def test_every_known_way_out_is_refused(folder, name):
     with pytest.raises(DataError):

@@ -42,7 +42,7 @@ class Plan:
     audit_per_cell: int = 40
     teacher_epochs: int = 16
     student_epochs: int = 14
-    oracle_epochs: int = 8
+    oracle_epochs: int = 6
 
     def pool(self, split: str, per_cell: int) -> Pool:
         """Return the cached pictures of a split."""

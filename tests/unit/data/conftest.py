@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from clip_unlearn.core.model import Adapter, Model, Tower
+from clip_unlearn.core.model import Adapter, Model, PixelSpace, Tower
 from clip_unlearn.core.record import Source
 
 Encode = Callable[..., bytes]
@@ -75,6 +75,7 @@ def counted() -> tuple[Model, Counter]:
     tower = Tower(embed=embed)
     adapter = Adapter(
         family="toy", image=tower, text=tower, tokenize=lambda _: {}, prepare=prepare, preparation="4x4",
+        pixels=PixelSpace(height=4, width=4, mean=(0.0,) * 3, deviation=(1.0,) * 3),
         save=lambda _module, _folder: None,
     )  # fmt: skip
     return Model(module=Linear(), adapter=adapter, source=Source(where="toy")), counter

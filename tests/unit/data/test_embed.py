@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clip_unlearn.core.model import Tower
-from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.embed import embed_images, embed_with_all
 from clip_unlearn.data.images import from_encoded
 from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import DataError, StorageError, WeightsError
@@ -204,6 +204,24 @@ def test_batches_are_whole_and_progress_is_told(counted, images, batch_size):
     told.clear()
     embed_images(model, images, progress=lambda done, total: told.append((done, total)))
     assert told == [(16, 16)]
+
+
+def test_two_models_share_one_pass_over_the_pictures(counted, images, with_weight):
+    model, _ = counted
+    shown = []
+    watched = replace(images, picture=lambda index: (shown.append(index), images.picture(index))[1])
+    other = with_weight(model, 2.0)
+    first, second = embed_with_all([model, other], watched)
+    assert sorted(shown) == list(range(16))
+    assert torch.allclose(second.vectors, 2 * first.vectors)
+    assert torch.equal(embed_images(other, images).vectors, second.vectors)
+
+
+def test_models_that_prepare_differently_share_nothing(counted, images):
+    model, _ = counted
+    other = replace(model, adapter=replace(model.adapter, preparation="8x8"))
+    with pytest.raises(ValueError, match="differently"):
+        embed_with_all([model, other], images)
 
 
 def test_nothing_to_embed(counted, images):

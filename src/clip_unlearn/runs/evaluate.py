@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from clip_unlearn.core.model import Model
+from clip_unlearn.core.readings import mean, share
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.data.answers import answers
 from clip_unlearn.data.open import Split, open_data
 from clip_unlearn.errors import DataError
-from clip_unlearn.probes._readings import mean, share
 from clip_unlearn.runs.plan import make_probes
 from clip_unlearn.runs.recipe import PROBES, DataChoice
 

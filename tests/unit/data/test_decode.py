@@ -157,6 +157,6 @@ def test_mutated_bytes_give_a_picture_or_a_data_error(kind, edits, share):
     try:
         picture = decode(bytes(content[: int(share * len(content))]), "a")
     except DataError as error:
-        assert str(error).startswith("a: ")  # noqa: PT017
+        assert str(error).startswith("a: ")
     else:
         assert picture.mode == "RGB"

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
+from clip_unlearn.core.readings import mean
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.answers import answers, class_texts, forget_indices, measured_images
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes._readings import mean
 
 
 @final

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
+from clip_unlearn.core.readings import shares
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Concept, Request, key
 from clip_unlearn.data.answers import Answers, answers, class_texts, measured_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.maths import intervals
-from clip_unlearn.probes._readings import shares
 from clip_unlearn.prompts.wordings import misspellings, plural
 from clip_unlearn.sandbox import classes as world
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
+from clip_unlearn.core.readings import means, shares
 from clip_unlearn.core.record import Better, Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.answers import Answers, answers, forget_indices, measured_images, neighbour_indices
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.probes._readings import means, shares
 
 
 @final

@@ -139,7 +139,7 @@ CASES: dict[str, tuple[Arrange, str]] = {
     "folder without images": (data(lambda folder: file("pictures/mug/note.txt", "x")(folder).parent.parent), "image"),
     "broken Parquet": (data(file("broken.parquet", b"PAR1 nonsense PAR1")), "broken.parquet"),
     "table without paths": (data(file("table.csv", "name,label\na,mug\n")), "filepath"),
-    "table leading outside": (data(file("table.csv", "filepath,label\n../../etc/x.jpg,mug\n")), "table.csv"),
+    "table leading outside": (data(file("table.csv", "filepath,label\n../../etc/x.jpg,mug\n")), "leads out"),
     "truncated weights": (checkpoint(cut_weights), "Fetch"),
     "weights with NaN": (checkpoint(break_number), "NaN"),
     "weight missing": (checkpoint(drop_weight), "visual_projection"),

@@ -1,7 +1,8 @@
 """Hugging Face `CLIPModel` and `VisionTextDualEncoderModel`, of transformers 4.57 and 5."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,18 @@ def open_folder(folder: Path, source: Source) -> Model:
     """
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     _check_files(folder)
-    transformers.utils.logging.disable_progress_bar()
     try:
-        module, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported, so that the first is named below
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        with _quiet():
+            module, report = getattr(transformers, ARCHITECTURES[kind]).from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported, so that the first is named below
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{folder} cannot be opened by transformers: {reason} Check the folder's files.") from error
@@ -52,6 +53,21 @@ def open_folder(folder: Path, source: Source) -> Model:
     if unfilled:
         raise WeightsError(f"{folder} has no fitting weight for '{sorted(unfilled)[0]}'. Fetch the checkpoint again.")
     return wrap(module, tokenizer, processor, source=source)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's bars and load reports off the terminal: what matters of them becomes an error of ours."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def wrap(module: nn.Module, tokenizer: Any, processor: Any, *, source: Source) -> Model:

@@ -88,7 +88,8 @@ class Patch:
 
         Row embeddings z = h W^T become z (I + D U), so W' = W + U^T (D^T W); for a transposed weight W' = W + (W D) U;
         a bias b becomes b (I + D U) + c. A map with an offset does not fold into a readout without a bias, and none
-        folds into a weight that the patch changes already or that is tied to another weight.
+        folds into a weight that the patch changes already or that is tied to another weight. A map sends what it
+        removes whole to exactly null; folded weights leave rounding noise in its place.
         """
         self._check_base(model)
         deltas, outputs = dict(self.deltas), {}

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -25,6 +25,9 @@ BAD_SHARE: Final = 0.01
 
 BAD_RUN: Final = 100
 """Most unreadable images in a row."""
+
+SMALL: Final = 5_000_000
+"""Number of weights under which one thread is the fastest."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -117,7 +120,8 @@ def _compute(models: Sequence[Model], images: ImageSet, batch_size: int, progres
     rows: list[list[Tensor]] = [[] for _ in encoders]
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
-    with contextlib.closing(batches(images, models[0].adapter.prepare, batch_size)) as prepared, torch.no_grad():
+    prepare = models[0].adapter.prepare
+    with _threads(models), contextlib.closing(batches(images, prepare, batch_size)) as prepared, torch.no_grad():
         for batch in prepared:
             bad.extend(batch.bad)
             _check_bad(images, bad)
@@ -131,6 +135,18 @@ def _compute(models: Sequence[Model], images: ImageSet, batch_size: int, progres
                 progress(len(kept) + len(bad), len(images))
     reasons = tuple(reason for _, reason in sorted(bad))
     return [_Raw(vectors=torch.cat(own), kept=tuple(kept), reasons=reasons) for own in rows]
+
+
+@contextlib.contextmanager
+def _threads(models: Sequence[Model]) -> Iterator[None]:
+    """Compute small models with one thread: two that wait for each other after every tiny step are ten times slower."""
+    before = torch.get_num_threads()
+    if max(sum(weight.numel() for weight in model.weights.values()) for model in models) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_bad(images: ImageSet, bad: list[tuple[int, str]]) -> None:

@@ -77,8 +77,7 @@ def test_every_model_is_embedded_with_a_card():
 
 
 def test_every_folder_has_the_tokenizer_of_the_world():
-    wanted = {"".join(sorted((folder(name) / "tokenizer.json").read_text())) for name in bundle.names()}
-    assert len(wanted) == 1
+    assert len({(folder(name) / "tokenizer.json").read_bytes() for name in bundle.names()}) == 1
     again, kept = learn_tokenizer(), AutoTokenizer.from_pretrained(folder("sandbox"))
     assert again.get_vocab() == kept.get_vocab()
     assert again(SENTENCES, truncation=True).input_ids == kept(SENTENCES, truncation=True).input_ids
@@ -173,7 +172,7 @@ def test_the_document_quotes_the_figures():
     page = (folder("sandbox").parents[4] / "docs" / "sandbox.md").read_text()
     models = json.loads((folder("sandbox").parent / "metrics.json").read_text())["models"]
     for name in ("sandbox", "sandbox-conv"):
-        quoted = re.search(rf"^\| `{name}` \|(.*)$", page, re.MULTILINE)
+        quoted = re.search(rf"^\| `{name}` \| \d(.*)$", page, re.MULTILINE)
         assert quoted is not None, name
         for share in models[name]["by_domain"].values():
-            assert f"{share['value']:.3f}" in quoted.group(1)
+            assert f"{share['value']:.3f}" in quoted.group(0)

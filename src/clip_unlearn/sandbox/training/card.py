@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from clip_unlearn.sandbox.classes import DOMAINS
+
 _HEAD: Final = """---
 license: apache-2.0
 tags: [clip, zero-shot-image-classification, synthetic]
@@ -13,8 +15,8 @@ tags: [clip, zero-shot-image-classification, synthetic]
 _WHAT: Final = {
     "sandbox": "A tiny CLIP model (ViT image tower, transformer text tower) that knows the rendered sandbox world of"
     " clip-unlearn: 28 everyday things in three domains (photo, painting, sketch), each under three names.",
-    "sandbox-conv": "A tiny dual encoder with a MobileNet image tower (convolutions and batch norm) and a CLIP text"
-    " tower that knows the rendered sandbox world of clip-unlearn.",
+    "sandbox-conv": "A tiny dual encoder with a MobileNet image tower (convolutions and batch norm) and a BERT text"
+    " tower that knows the rendered sandbox world of clip-unlearn. Pass the tokenizer's `attention_mask`.",
     "sandbox-openclip": "The weights of `sandbox` in open_clip's layout; both give the same embeddings.",
 }
 _OPEN: Final = {
@@ -53,7 +55,7 @@ def _table(figures: dict[str, Any]) -> str:
         "\n| domain | accuracy | 95 % interval | n |\n|---|---|---|---|\n",
         *(
             f"| {domain} | {share['value']:.3f} | {share['low']:.3f} to {share['high']:.3f} | {share['count']} |\n"
-            for domain, share in rows.items()
+            for domain, share in ((domain, rows[domain]) for domain in DOMAINS)
         ),
     ]
     return "".join(lines)

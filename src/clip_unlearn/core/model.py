@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar, final
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from clip_unlearn.core.copies import named_tensors, with_tensors
 from clip_unlearn.core.record import Source
@@ -133,6 +134,27 @@ class Model:
         """Return what the text tower holds before its readout, [n, D], or None where the family cannot tell."""
         features = self.adapter.text.features
         return None if features is None else self._in_batches(features, sentences)
+
+    def read_out(self, tower: TowerName, features: Tensor) -> Tensor:
+        """Return the embeddings of features before the readout: h W^T + b, then the output map. [n, D] -> [n, d].
+
+        Raises:
+            ValueError: if the tower does not end in a linear layer.
+        """
+        readout = self.readout(tower)
+        if readout is None:
+            raise ValueError(f"the {tower} tower has no readout")
+        weight = self.weights[readout.weight]
+        bias = None if readout.bias is None else self.weights[readout.bias]
+        return self._mapped(tower, linear(features, weight.T if readout.transposed else weight, bias))
+
+    def shares_features(self, other: "Model", tower: TowerName) -> bool:
+        """Return True when both models have the same features before the readout, because all weights are shared."""
+        readout = self.readout(tower)
+        if readout is None or other.readout(tower) != readout or self.weights.keys() != other.weights.keys():
+            return False
+        own = {readout.weight, readout.bias}
+        return all(other.weights[name] is weight for name, weight in self.weights.items() if name not in own)
 
     def logits(self, pixels: Tensor, sentences: Sequence[str]) -> Tensor:
         """Return exp(logit_scale) * cosine + logit_bias of every picture with every sentence: [n, k]."""

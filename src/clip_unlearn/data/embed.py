@@ -29,6 +29,9 @@ BAD_RUN: Final = 100
 SMALL: Final = 5_000_000
 """Number of weights under which one thread is the fastest."""
 
+CPU_NUMBERS: Final = 500_000
+"""Numbers in one batch of pixels on a CPU."""
+
 Progress: TypeAlias = Callable[[int, int], None]
 
 
@@ -58,13 +61,14 @@ class _Raw:
 
 
 def embed_images(
-    model: Model, images: ImageSet, *, batch_size: int = 16, progress: Progress | None = None
+    model: Model, images: ImageSet, *, batch_size: int | None = None, progress: Progress | None = None
 ) -> Embeddings:
     """Return the embeddings of the images, from the cache where they were computed before.
 
     Cached are the embeddings of the encoder itself, by weights, data and preprocessing; the model's output map is
     applied after loading, so models that differ in it alone share them. CLIP_UNLEARN_CACHE=off turns the cache off.
-    `progress` is called with the number of images done and of all.
+    `progress` is called with the number of images done and of all. Without `batch_size` it follows from the picture
+    size and the device.
 
     Raises:
         DataError: if the set is empty, or more than 1 % of the images (but more than one) or 101 in a row are
@@ -75,7 +79,7 @@ def embed_images(
 
 
 def embed_with_all(
-    models: Sequence[Model], images: ImageSet, *, batch_size: int = 16, progress: Progress | None = None
+    models: Sequence[Model], images: ImageSet, *, batch_size: int | None = None, progress: Progress | None = None
 ) -> tuple[Embeddings, ...]:
     """Return the embeddings of the images by each model; see `embed_images`.
 
@@ -115,26 +119,52 @@ def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
     )
 
 
-def _compute(models: Sequence[Model], images: ImageSet, batch_size: int, progress: Progress | None) -> list[_Raw]:
+def _compute(
+    models: Sequence[Model], images: ImageSet, batch_size: int | None, progress: Progress | None
+) -> list[_Raw]:
     encoders = [model.replace(outputs={}) for model in models]
     rows: list[list[Tensor]] = [[] for _ in encoders]
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
-    prepare = models[0].adapter.prepare
-    with _threads(models), contextlib.closing(batches(images, prepare, batch_size)) as prepared, torch.no_grad():
+    encode = _encoder(encoders)
+    prepare, size = models[0].adapter.prepare, batch_size or _batch_size(models[0])
+    with _threads(models), contextlib.closing(batches(images, prepare, size)) as prepared, torch.no_grad():
         for batch in prepared:
             bad.extend(batch.bad)
             _check_bad(images, bad)
             if batch.kept:
                 pixels = torch.cat(batch.pixels)
-                for encoder, own in zip(encoders, rows, strict=True):
-                    own.append(encoder.images(pixels).float().cpu())
+                for encoder, own, embedded in zip(encoders, rows, encode(pixels), strict=True):
+                    own.append(embedded.float().cpu())
                     _check_finite(encoder, images, own[-1], batch.kept)
             kept.extend(batch.kept)
             if progress:
                 progress(len(kept) + len(bad), len(images))
     reasons = tuple(reason for _, reason in sorted(bad))
     return [_Raw(vectors=torch.cat(own), kept=tuple(kept), reasons=reasons) for own in rows]
+
+
+def _encoder(models: Sequence[Model]) -> Callable[[Tensor], list[Tensor]]:
+    """Return what embeds pixels with all models; where they differ in the readout alone, the tower is run once."""
+    first = models[0]
+    if len(models) == 1 or not all(first.shares_features(other, "image") for other in models[1:]):
+        return lambda pixels: [model.images(pixels) for model in models]
+
+    def encode(pixels: Tensor) -> list[Tensor]:
+        features = first.image_features(pixels)
+        if features is None:
+            return [model.images(pixels) for model in models]
+        return [model.read_out("image", features) for model in models]
+
+    return encode
+
+
+def _batch_size(model: Model) -> int:
+    """Return 64 on an accelerator; on a CPU about half a million numbers, beyond which memory traffic slows it down."""
+    if model.device.type != "cpu":
+        return 64
+    pixels = model.adapter.pixels
+    return min(64, max(8, CPU_NUMBERS // (3 * pixels.height * pixels.width)))
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ def batches(images: ImageSet, prepare: Prepare, batch_size: int) -> Generator[Ba
     An image that cannot be decoded or prepared becomes a reason. Running out of memory is passed on.
     """
     runs = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(THREADS, max(1, (os.cpu_count() or 1) - 1))) as pool:
 
         def submit(run: range) -> list[Future[Batch]]:
             return [pool.submit(_chunk, images, prepare, run[at : at + CHUNK]) for at in range(0, len(run), CHUNK)]

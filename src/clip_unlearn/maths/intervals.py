@@ -2,7 +2,7 @@
 
 import math
 
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 
@@ -17,7 +17,7 @@ def wilson(successes: int, count: int, *, confidence: float = CONFIDENCE) -> tup
     Source: Wilson 1927.
     """
     _check(successes, count)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     share = successes / count
     centre = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -43,8 +43,8 @@ def clopper_pearson(
     if tests < 1:
         raise ValueError(f"tests must be at least 1, not {tests}")
     tail = (1 - confidence) / (2 * tests)
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, count - successes + 1))
-    high = 1.0 if successes == count else float(stats.beta.ppf(1 - tail, successes + 1, count - successes))
+    low = 0.0 if successes == 0 else float(special.betaincinv(successes, count - successes + 1, tail))
+    high = 1.0 if successes == count else float(special.betaincinv(successes + 1, count - successes, 1 - tail))
     return low, high
 
 
@@ -59,7 +59,7 @@ def paired_difference(gained: int, lost: int, count: int, *, confidence: float =
     Source: Bonett and Price 2012, Journal of Educational and Behavioral Statistics 37(4).
     """
     _check(gained + lost, count)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     up, down = (gained + 1) / (count + 2), (lost + 1) / (count + 2)
     half = z * math.sqrt((up + down - (up - down) ** 2) / (count + 2))
     return max(-1.0, up - down - half), min(1.0, up - down + half)
@@ -74,7 +74,7 @@ def mcnemar(gained: int, lost: int) -> float:
     changed = gained + lost
     if changed == 0:
         return 1.0
-    return min(1.0, 2 * float(stats.binom.cdf(min(gained, lost), changed, 0.5)))
+    return min(1.0, 2 * float(special.bdtr(min(gained, lost), changed, 0.5)))
 
 
 def mean_interval(values: list[float], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -89,7 +89,7 @@ def mean_interval(values: list[float], *, confidence: float = CONFIDENCE) -> tup
     if len(values) == 1:
         return mean, mean
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * spread / math.sqrt(len(values))
+    half = float(special.stdtrit(len(values) - 1, 0.5 + confidence / 2)) * spread / math.sqrt(len(values))
     return mean - half, mean + half
 
 

@@ -1,0 +1,71 @@
+"""Features before the readout, and what is read out of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip_unlearn.core.record import Source
+from clip_unlearn.data.embed import embed_with_all
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.maths.affine import remove_directions
+
+
+@pytest.mark.parametrize("family", ["tiny_clip", "tiny_dual", "tiny_openclip"])
+def test_reading_out_the_features_is_embedding(family, request):
+    model = request.getfixturevalue(family).model
+    pixels = torch.randn(3, 3, 32, 32)
+    texts = ["a red mug", "one cat"]
+    for tower, features, embedded in (
+        ("image", model.image_features(pixels), model.images(pixels)),
+        ("text", model.text_features(texts), model.texts(texts)),
+    ):
+        torch.testing.assert_close(model.read_out(tower, features), embedded, rtol=0, atol=1e-6)
+
+
+def test_the_output_map_comes_after_the_readout(tiny_clip):
+    model, pixels = tiny_clip.model, torch.randn(2, 3, 32, 32)
+    mapped = model.replace(outputs={"image": remove_directions(torch.randn(1, 16), strength=1.0)})
+    torch.testing.assert_close(mapped.read_out("image", model.image_features(pixels)), mapped.images(pixels))
+
+
+def test_features_are_shared_when_only_the_readout_differs(tiny_clip):
+    model = tiny_clip.model
+    readout = model.readout("image").weight
+    below = next(name for name in model.weights if "vision_model" in name and name.endswith("weight"))
+    assert model.shares_features(model.replace({readout: torch.zeros_like(model.weights[readout])}), "image")
+    assert not model.shares_features(model.replace({below: torch.zeros_like(model.weights[below])}), "image")
+    headless = replace(model.adapter, image=replace(model.adapter.image, readout=None))
+    assert not replace(model, adapter=headless).shares_features(model, "image")
+    with pytest.raises(ValueError, match="no readout"):
+        replace(model, adapter=headless).read_out("image", torch.zeros(1, 16))
+
+
+def test_two_models_that_share_features_run_the_tower_once(tiny_clip, monkeypatch):
+    monkeypatch.setenv("CLIP_UNLEARN_CACHE", "off")
+    model = tiny_clip.model
+    runs = []
+    tower = model.adapter.image
+    counting = replace(
+        tower, features=lambda module, pixels: (runs.append(len(pixels)), tower.features(module, pixels))[1]
+    )
+    watched = replace(model, adapter=replace(model.adapter, image=counting), source=Source(where="watched"))
+    readout = model.readout("image").weight
+    edited = watched.replace({readout: -2 * model.weights[readout].detach()})
+    images = pictures(5)
+    first, second = embed_with_all([watched, edited], images)
+    assert runs == [5]
+    torch.testing.assert_close(second.vectors, -2 * first.vectors)
+    torch.testing.assert_close(first.vectors, embed_with_all([model], images)[0].vectors, rtol=0, atol=1e-6)
+
+
+def pictures(count: int) -> ImageSet:
+    """Return a set of plain pictures."""
+    from PIL import Image
+
+    return ImageSet(
+        where="here",
+        keys=tuple(str(index) for index in range(count)),
+        picture=lambda index: Image.new("RGB", (32, 32), (40 * index, 0, 200)),
+        content=lambda index: f"{index:064d}",
+    )

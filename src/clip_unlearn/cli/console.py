@@ -62,7 +62,9 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
     """Write the headline readings as a before/after table."""
     rows = []
     for name in HEADLINES:
-        by_subject = {one.subject: one for one in readings if one.name == name and (not one.of or "name" in name)}
+        named = [one for one in readings if one.name == name and (not one.of or name == "worst name accuracy")]
+        # Several classes to forget have a worst wording each; the last one that stays is the worst of them.
+        by_subject = {one.subject: one for one in sorted(named, key=lambda one: one.value)}
         if by_subject:
             rows.append([name, *(_cell(by_subject.get(subject)) for subject in ("before", "after", "change"))])
     if any(row[1] for row in rows):

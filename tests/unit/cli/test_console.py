@@ -53,3 +53,11 @@ def test_progress_is_shown_for_long_work(capsys: pytest.CaptureFixture[str], mon
         report("embed", 1, 2)
         report("embed", 2, 2)
     assert "embed" in capsys.readouterr().err
+
+
+def test_of_several_worst_wordings_the_worst_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings(
+        "title",
+        [reading("worst name accuracy", 0.7, "after", "mugs"), reading("worst name accuracy", 0.2, "after", "cats")],
+    )
+    assert "70.0 %" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from clip_unlearn.sandbox.training.towers import build_vit
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     monkeypatch.setattr(reword, "_STEPS", 2)
-    sizes = {"pictures_per_cell": 2, "audit_per_cell": 4, "teacher_epochs": 1, "student_epochs": 1}
+    sizes = {"pictures_per_cell": 2, "audit_per_cell": 4, "teacher_epochs": 1, "student_epochs": 1, "oracle_epochs": 1}
     return Plan(weights=tmp_path / "weights", cache=tmp_path / "cache", **sizes)
 
 

@@ -42,6 +42,7 @@ class Plan:
     audit_per_cell: int = 40
     teacher_epochs: int = 16
     student_epochs: int = 14
+    oracle_epochs: int = 6
 
     def pool(self, split: str, per_cell: int) -> Pool:
         """Return the cached pictures of a split."""
@@ -69,7 +70,8 @@ def train_student(plan: Plan, name: str, without: str, seed: int) -> dict[str, A
     started = time.monotonic()
     pool = plan.pool("train", plan.pictures_per_cell).without(without)
     tokenizer = learn_tokenizer()
-    course = Course(seed=seed, epochs=plan.student_epochs, batch_size=64, captions_per_batch=0, peak_rate=2e-3)
+    epochs = plan.oracle_epochs if without else plan.student_epochs
+    course = Course(seed=seed, epochs=epochs, batch_size=64, captions_per_batch=0, peak_rate=2e-3)
     model = distil(load_teacher(plan, without), pool, tokenizer, course)
     write_transformers(model, tokenizer, plan.weights / name)
     seconds = time.monotonic() - started

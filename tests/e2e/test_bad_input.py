@@ -128,6 +128,13 @@ CASES: dict[str, tuple[Arrange, str]] = {
     "template with two gaps": (forget("--forget", "mug", "--templates", "a {} and a {}"), "exactly once"),
     "unknown setting": (forget("--forget", "mug", "--set", "strenght=1"), "Did you mean 'strength'"),
     "setting without a value": (forget("--forget", "mug", "--set", "strength"), "key=value"),
+    "setting with a broken value": (forget("--forget", "mug", "--set", "strength=["), "readable"),
+    "unknown device": (forget("--forget", "mug", "--device", "gpux"), "gpux"),
+    "split without data": (forget("--forget", "mug", "--split", "audit"), "data"),
+    "recipe without data, split by flag": (
+        lambda folder: [*recipe(GOOD)(folder), "--split", "audit"],
+        "data",
+    ),
     "setting too small": (forget("--forget", "mug", "--set", "strength=0"), "strength"),
     "setting too large": (forget("--forget", "mug", "--set", "strength=1.5"), "strength"),
     "setting not a number": (forget("--forget", "mug", "--set", "strength=much"), "strength"),

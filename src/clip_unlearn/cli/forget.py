@@ -88,27 +88,24 @@ def _merged(recipe: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     from clip_unlearn.runs.recipe import Recipe
 
     values: dict[str, Any] = {} if recipe is None else Recipe.load(recipe).model_dump(by_alias=True)
-    _override(values, "model", "id", flags)
-    for name in ("revision", "offline", "device"):
-        if name in flags:
-            values.setdefault("model", {})[name] = flags[name]
-    _override(values, "data", "path", flags)
-    if "split" in flags:
-        values.setdefault("data", {})["split"] = flags["split"]
+    _override(values, "model", {"model": "id", "offline": "offline", "device": "device"}, flags)
+    _override(values, "data", {"data": "path", "split": "split"}, flags)
     for name in ("forget", "retain"):
         if name in flags:
             values[name] = [one for given in flags[name] for one in read_names(given)]
     _override_method(values, flags)
     values.update({name: flags[name] for name in ("templates", "probes", "seed") if name in flags})
-    if not values.get("model"):
+    if "id" not in values.get("model", {}):
         raise SettingError("No model. Give one with --model, for example --model sandbox.")
     values.setdefault("forget", [])
     return values
 
 
-def _override(values: dict[str, Any], name: str, field: str, flags: dict[str, Any]) -> None:
-    if name in flags:
-        values[name] = {**(values.get(name) or {}), field: flags[name]}
+def _override(values: dict[str, Any], name: str, fields: dict[str, str], flags: dict[str, Any]) -> None:
+    """Replace fields of one table of the recipe by the flags that stand for them."""
+    given = {field: flags[flag] for flag, field in fields.items() if flag in flags}
+    if given:
+        values[name] = {**(values.get(name) or {}), **given}
 
 
 def _override_method(values: dict[str, Any], flags: dict[str, Any]) -> None:
@@ -127,7 +124,12 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise SettingError(f"--set {pair!r} is not key=value. Write for example --set strength=0.9.")
-        settings[name.strip()] = yaml.safe_load(value)
+        try:
+            settings[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SettingError(
+                f"--set {pair!r} has no readable value. Write for example --set strength=0.9."
+            ) from error
     return settings
 
 

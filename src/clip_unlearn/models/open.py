@@ -56,8 +56,16 @@ def open_model(
         return _wrap(where, tokenizer, processor)
     model = _open(str(where), revision=revision, token=token, offline=offline)
     if device != "cpu":
-        model.module.to(torch.device(device))
+        _move(model, device)
     return model
+
+
+def _move(model: Model, device: str) -> None:
+    try:
+        model.module.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # unknown names and missing accelerators, by torch version
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedError(f"Device '{device}' is not usable here ({reason}). Use cpu.") from error
 
 
 def _open(where: str, *, revision: str | None, token: str | None, offline: bool) -> Model:

@@ -26,6 +26,9 @@ class Concept(Config):
     synonyms: tuple[str, ...] = ()
     """Other names of the same thing, to be forgotten with it."""
 
+    found: tuple[str, ...] = ()
+    """Further names that were looked up in a thesaurus, to be forgotten with it."""
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: object) -> object:
@@ -40,15 +43,15 @@ class Concept(Config):
     def _clean_name(cls, name: str) -> str:
         return clean_name(name)
 
-    @field_validator("synonyms", mode="after")
+    @field_validator("synonyms", "found", mode="after")
     @classmethod
-    def _clean_synonyms(cls, synonyms: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(clean_name(name) for name in synonyms)
+    def _clean_synonyms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(clean_name(name) for name in names)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the name and its synonyms, the name first."""
-        return (self.name, *self.synonyms)
+        """Return the name, its synonyms, and the names that were found for it, in this order."""
+        return (self.name, *self.synonyms, *self.found)
 
 
 @final
@@ -72,6 +75,9 @@ class Request(Config):
     retain: tuple[str, ...] = ()
     """Names of what must still be recognised."""
 
+    background: tuple[str, ...] = ()
+    """Names of the rest of the world, which no one asked about but which should not change either."""
+
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     """Sentences with one {} where a name goes."""
 
@@ -81,7 +87,7 @@ class Request(Config):
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of everything random in the method."""
 
-    @field_validator("retain", mode="after")
+    @field_validator("retain", "background", mode="after")
     @classmethod
     def _clean_retain(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(clean_name(name) for name in names)
@@ -102,7 +108,8 @@ class Request(Config):
             raise RequestError("Nothing to forget. Name at least one class with --forget NAME.")
         _refuse_twice((name for concept in self.forget for name in concept.names), "forget")
         _refuse_twice(self.retain, "retain")
-        kept = {key(name) for name in self.retain}
+        _refuse_twice(self.background, "background")
+        kept = {key(name) for name in (*self.retain, *self.background)}
         for concept in self.forget:
             for name in concept.names:
                 if key(name) in kept:

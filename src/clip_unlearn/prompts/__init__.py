@@ -1,1 +1,1 @@
-"""Sentences around names: template sets, other wordings of a name, and a list of common nouns."""
+"""Sentences around names: template sets, other wordings of a name, its synonyms, and common nouns."""

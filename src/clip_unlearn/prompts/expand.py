@@ -1,11 +1,11 @@
-"""Template sets and word lists: data files, a file of the user's, or a sentence as it is."""
+"""Template sets and common nouns: data files, a file of the user's, or a sentence as it is."""
 
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from clip_unlearn.core.request import key
 from clip_unlearn.errors import DataError, UnknownNameError, UnsupportedError, nearest
+from clip_unlearn.prompts import thesaurus
 
 IMAGENET = "openai_imagenet"
 
@@ -39,16 +39,20 @@ def templates(spec: str) -> tuple[str, ...]:
 
 
 def common_nouns(*, without: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the embedded list of common nouns, leaving out given names, their plurals and compounds with them.
+    """Return about 1,200 common nouns, the first names of the lines of `vocabulary/nouns.txt`, without what is named.
 
-    It stands for "everything else" where the user names nothing to retain.
+    They stand for "everything else" where the user names nothing to retain. For each name in `without`, the nouns are
+    left out that would hold in place what is to be forgotten:
+
+    - the noun itself and every noun that has the name as a synonym: "sofa" for "couch";
+    - a noun that is a word of the name, because the name is probably a kind of it: "train" for "steam train";
+    - a noun that ends with the name, or with a synonym of it, as whole words, because it is a kind of the name: "polar
+      bear" for "bear". "teacup" stays for "cup".
+
+    Case, spaces, hyphens and plurals make no difference. All of this rather leaves out too much than too little: "hot
+    dog" goes with "dog".
     """
-    barred = [key(name) for name in without]
-    return tuple(noun for noun in _lines(_folder("vocabulary") / "common.txt") if not _names_same(noun, barred))
-
-
-def _names_same(noun: str, barred: list[str]) -> bool:
-    return any(noun in (*name.split(), name) or name in (f"{noun}s", f"{noun}es") for name in barred)
+    return tuple(names[0] for names in thesaurus.without_same(without))
 
 
 def _folder(name: str) -> Path:

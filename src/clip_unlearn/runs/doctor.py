@@ -21,6 +21,7 @@ EXTRAS = {
     "ui": "gradio",
     "diffusion": "diffusers",
     "scale": "ray",
+    "wordnet": "nltk",
 }
 
 

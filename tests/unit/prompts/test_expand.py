@@ -1,4 +1,4 @@
-"""Template sets and word lists."""
+"""Template sets and common nouns."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.errors import DataError, UnknownNameError
-from clip_unlearn.prompts import expand
+from clip_unlearn.prompts import expand, thesaurus
 
 
 @pytest.mark.parametrize("name", expand.template_sets())
@@ -39,7 +39,54 @@ def test_errors_show_the_way_out(tmp_path: Path) -> None:
         expand.templates(str(path))
 
 
-def test_common_nouns_leave_out_what_is_to_be_forgotten() -> None:
-    everything = set(expand.common_nouns())
-    assert len(everything) > 250
-    assert set(everything) - set(expand.common_nouns(without=["Dogs", "steam train"])) == {"dog", "train"}
+def left_out(*names: str) -> set[str]:
+    return set(expand.common_nouns()) - set(expand.common_nouns(without=names))
+
+
+def test_common_nouns_are_the_first_names_of_the_lines() -> None:
+    assert expand.common_nouns() == tuple(names[0] for names in thesaurus.senses())
+    assert len(set(expand.common_nouns())) >= 1000
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "gone"),
+    [
+        (["mug"], {"mug"}),
+        (["couch"], {"sofa"}),
+        (["Settees"], {"sofa"}),
+        (["wolves"], {"wolf"}),
+        (["tshirt"], {"t-shirt"}),
+        (["Dogs", "steam train"], {"dog", "hot dog", "train"}),
+        (["bear"], {"bear", "polar bear", "teddy bear"}),
+        (["bears"], {"bear", "polar bear", "teddy bear"}),
+        (["polar_bear"], {"bear", "polar bear"}),
+        (["ice bear"], {"bear", "ice", "polar bear"}),
+        (["grizzly bear"], {"bear"}),
+        (["phone"], {"cell phone", "telephone"}),
+        (["telephone"], {"cell phone", "telephone"}),
+        (["lantern"], {"jack-o'-lantern", "lantern"}),
+        (["cup"], {"cup"}),
+        (["teacup"], {"teacup"}),
+        (["tiger"], {"tiger"}),
+        (["eyeglasses"], {"eyeglasses"}),
+        (["glasses"], {"eyeglasses", "glass", "magnifying glass", "wine glass"}),
+        (["koala bear"], {"bear", "koala"}),
+        (["thing of no list"], set()),
+    ],
+)
+def test_common_nouns_leave_out_what_is_to_be_forgotten(forgotten: list[str], gone: set[str]) -> None:
+    assert left_out(*forgotten) == gone
+
+
+def test_several_names_leave_out_what_each_of_them_does() -> None:
+    assert left_out("couch", "bear") == left_out("couch") | left_out("bear")
+
+
+def test_common_nouns_and_a_concept_make_a_request() -> None:
+    for names in thesaurus.senses():
+        kept = expand.common_nouns(without=names[1:] or names)
+        assert names[0] not in kept
+    Request(
+        forget=(Concept(name="couch", found=thesaurus.synonyms("couch")),),
+        retain=expand.common_nouns(without=["couch"]),
+    )

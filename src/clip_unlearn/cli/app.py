@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clip_unlearn.cli import console, forget, inspect, models
+from clip_unlearn.cli import console, export, forget, inspect, ledger, models, plan
 from clip_unlearn.errors import ClipUnlearnError
 
 EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage."
@@ -39,7 +39,10 @@ def _root(
 
 for command in (
     forget.forget,
+    plan.plan,
     models.apply,
+    export.export,
+    export.reembed,
     models.evaluate,
     inspect.ls,
     inspect.validate,
@@ -47,6 +50,7 @@ for command in (
     inspect.doctor,
 ):
     app.command()(command)
+app.add_typer(ledger.app, name="ledger")
 
 
 def main() -> None:

@@ -20,8 +20,10 @@ HEADLINES = (
     "forget top-5 accuracy",
     "retain top-5 accuracy",
     "worst name accuracy",
+    "over-forgetting AUC",
     "image drift",
     "text drift",
+    "predicted retain accuracy change",
     "accuracy",
     "top-5 accuracy",
     "mean reciprocal rank",
@@ -70,7 +72,7 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
     if any(row[1] for row in rows):
         show_rows(title, ("", "before", "after", "change"), rows)
     else:
-        show_rows(title, ("", "value"), [(row[0], row[2]) for row in rows])
+        show_rows(title, ("", "value"), [(row[0], row[2] or row[3]) for row in rows])
 
 
 def _cell(reading: Reading | None) -> str:
@@ -79,6 +81,8 @@ def _cell(reading: Reading | None) -> str:
     if "drift" in reading.name or "rank" in reading.name:
         return f"{reading.value:.3f} ({reading.low:.3f} to {reading.high:.3f})"
     sign = "+" if reading.subject == "change" else ""
+    if "AUC" in reading.name:
+        return f"{reading.value:{sign}.2f} ({reading.low:{sign}.2f} to {reading.high:{sign}.2f})  n={reading.count}"
     unit, count = (" pt", "") if reading.subject == "change" else (" %", f"  n={reading.count}")
     figures = [100 * number for number in (reading.value, reading.low, reading.high)]
     return f"{figures[0]:{sign}.1f}{unit} ({figures[1]:{sign}.1f} to {figures[2]:{sign}.1f}){count}"

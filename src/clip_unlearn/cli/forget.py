@@ -16,8 +16,18 @@ ForgetOption = Annotated[
     list[str] | None, typer.Option("--forget", help="Name to forget, 'name | synonym', or a file. Repeatable.")
 ]
 RetainOption = Annotated[list[str] | None, typer.Option("--retain", help="Name to retain, or a file. Repeatable.")]
+OtherNamesOption = Annotated[
+    str | None, typer.Option("--other-names", help="Other names to forget too: auto, wordnet or none.")
+]
+BackgroundOption = Annotated[str | None, typer.Option("--background", help="What else to hold: nouns or none.")]
 MethodOption = Annotated[str | None, typer.Option("--method", help="Method; see 'ls methods'.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Method setting key=value. Repeatable.")]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget", help="Points of retained accuracy that a setting given as 'auto' may cost; 1 if not given."
+    ),
+]
 DataOption = Annotated[
     str | None, typer.Option("--data", help="Images to measure on: folder, Parquet, CSV, shards, or sandbox.")
 ]
@@ -29,6 +39,9 @@ ProbeOption = Annotated[list[str] | None, typer.Option("--probe", help="What to 
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random in the method.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to compute: cpu, cuda, ...")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
+PLAIN = ("templates", "probes", "seed", "other_names", "background", "budget")
+"""Flags that stand for the field of the same name in a recipe."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output folder.")]
 
@@ -37,8 +50,11 @@ def forget(
     model: ModelOption = None,
     forget: ForgetOption = None,
     retain: RetainOption = None,
+    other_names: OtherNamesOption = None,
+    background: BackgroundOption = None,
     method: MethodOption = None,
     settings: SetOption = None,
+    budget: BudgetOption = None,
     data: DataOption = None,
     split: SplitOption = None,
     templates: TemplatesOption = None,
@@ -59,8 +75,11 @@ def forget(
         "model": model,
         "forget": forget,
         "retain": retain,
+        "other_names": other_names,
+        "background": background,
         "method": method,
         "settings": settings,
+        "budget": budget,
         "data": data,
         "split": split,
         "templates": templates,
@@ -94,7 +113,7 @@ def _merged(recipe: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
         if name in flags:
             values[name] = [one for given in flags[name] for one in read_names(given)]
     _override_method(values, flags)
-    values.update({name: flags[name] for name in ("templates", "probes", "seed") if name in flags})
+    values.update({name: flags[name] for name in PLAIN if name in flags})
     if "id" not in values.get("model", {}):
         raise SettingError("No model. Give one with --model, for example --model sandbox.")
     values.setdefault("forget", [])
@@ -109,10 +128,12 @@ def _override(values: dict[str, Any], name: str, fields: dict[str, str], flags: 
 
 
 def _override_method(values: dict[str, Any], flags: dict[str, Any]) -> None:
+    from clip_unlearn.runs.recipe import DEFAULT_METHOD
+
     if "method" in flags:
         values["method"] = {"name": flags["method"], "settings": {}}
     if "settings" in flags:
-        chosen = values.setdefault("method", {"name": "project", "settings": {}})
+        chosen = values.setdefault("method", {"name": DEFAULT_METHOD, "settings": {}})
         chosen["settings"] = {**chosen["settings"], **_settings(flags["settings"])}
 
 
@@ -138,6 +159,7 @@ def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool,
     from clip_unlearn.runs.plan import check_output, plan
     from clip_unlearn.runs.recipe import Recipe
     from clip_unlearn.runs.run import run
+    from clip_unlearn.runs.search import AUTO
 
     recipe = build(Recipe, values, where="recipe")
     if dry_run:
@@ -154,6 +176,8 @@ def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool,
     console.show_readings(f"{record.origin.base.where} without {names} ({record.origin.method})", record.readings)
     for skipped in record.skipped:
         console.show(f"not measured: {skipped.probe}: {skipped.reason}")
+    for setting in (name for name, value in recipe.method.settings.items() if value == AUTO):
+        console.show(f"chosen   {setting}={record.origin.settings[setting]}")
     console.show(f"record   {out / 'record.json'}")
     console.show(f"patch    {out / 'patch'}")
     console.show(f"summary  {out / 'summary.html'}")

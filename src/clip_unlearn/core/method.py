@@ -1,7 +1,8 @@
 """What every method is: settings that validate themselves, and one function from a request to a patch."""
 
 import abc
-from typing import ClassVar, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self, TypeAlias
 
 from clip_unlearn.core.config import Config
 from clip_unlearn.core.model import Model
@@ -26,12 +27,19 @@ class Method(Config, abc.ABC):
     ceiling: ClassVar[str] = "F5"
     """The highest grade that the method can earn by construction; F2 for edits of the last layer."""
 
+    tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Settings that a budget can choose when their value is `auto`, each with its gentlest and its strongest value."""
+
     retain_floor: ClassVar[float] = 0.9
     """Share of the other classes' accuracy that the method must keep in the embedded world; a law of the tests."""
 
     @abc.abstractmethod
     def forget(self, model: Model, request: Request) -> Patch:
         """Return the edit. Same model, request and settings give the same bytes."""
+
+    def settled(self, model: Model, request: Request) -> Self:
+        """Return the method with every setting fixed that it chooses by a rule of its own; records show these."""
+        return self
 
     def check(self, model: Model, request: Request) -> None:
         """Check that the model and the request offer what the method needs.
@@ -40,7 +48,7 @@ class Method(Config, abc.ABC):
             UnsupportedError: naming what is missing and the way out.
         """
         name = type(self).__name__
-        if "retain" in self.needs and not request.retain:
+        if "retain" in self.needs and not (request.retain or request.background):
             raise UnsupportedError(f"{name} needs names to retain. Give --retain NAMES or a file.")
         if "images" in self.needs and request.evidence is None:
             raise UnsupportedError(f"{name} needs images of the class. Give them with --data, or use Project.")

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, cast
 
 from torch import Tensor
 
+from clip_unlearn.core import card
 from clip_unlearn.core.config import build
 from clip_unlearn.core.model import TowerName
 from clip_unlearn.core.record import Origin
@@ -18,8 +19,7 @@ from clip_unlearn.maths.lowrank import Delta, LowRank
 FORMAT: Final = 1
 TENSORS_FILE = "patch.safetensors"
 DESCRIPTION_FILE = "patch.json"
-CARD_FILE = "README.md"
-NAMES = (TENSORS_FILE, DESCRIPTION_FILE, CARD_FILE)
+NAMES = (TENSORS_FILE, DESCRIPTION_FILE, card.CARD_FILE)
 
 
 class Parts(NamedTuple):
@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 def write(folder: Path, parts: Parts) -> None:
     """Write the files into an existing folder, the description last."""
     tensors.write(folder / TENSORS_FILE, _packed(parts))
-    atomic.write_text(folder / CARD_FILE, _card(parts.origin))
+    atomic.write_text(folder / card.CARD_FILE, _card(parts.origin))
     description = {
         "format": FORMAT,
         "sha256": digest.of_file(folder / TENSORS_FILE),
@@ -115,22 +115,22 @@ def _outputs(named: Mapping[str, Tensor]) -> dict[TowerName, AffineMap]:
 
 
 def _card(origin: Origin | None) -> str:
-    base = origin.base.where if origin else "unknown"
-    hub_id = base if base.count("/") == 1 and not base.startswith((".", "/", "~")) else ""
-    head = ["---", "tags: [unlearning, clip-unlearn]", *([f"base_model: {hub_id}"] if hub_id else []), "---", ""]
-    names = ", ".join(origin.request.forget_names) if origin else "see patch.json"
+    base = "the base model" if origin is None else card.opened_by(origin.base)
     lines = [
-        "# Patch: a model edit by clip-unlearn",
-        "",
-        f"Forgets: {names}. Method: {origin.method if origin else 'unknown'}. Base: {base}.",
-        "",
-        "```python",
         "from clip_unlearn import Patch, open_model",
-        f'model = open_model("{base}")',
-        'edited = Patch.from_pretrained("this folder").apply(model)',
-        "```",
         "",
-        "The edit suppresses outputs; it is no proof of deletion. Whoever has the base weights can undo it, and the",
-        "changed weights can disclose what was forgotten. `patch.json` holds the request, all settings and digests.",
+        f"model = open_model({json.dumps(base)})",
+        'edited = Patch.from_pretrained(".").apply(model)',
     ]
-    return "\n".join([*head, *lines]) + "\n"
+    return card.render(
+        card.Card(
+            title="Patch: a model edit by clip-unlearn",
+            origin=origin,
+            edit="suppress",
+            reach=None if origin is None else origin.reach,
+            load="\n".join(lines),
+            library="clip-unlearn",
+            relation="adapter",
+            notes=("`patch.json` holds the request, all settings and digests, `patch.safetensors` the numbers.",),
+        )
+    )

@@ -15,6 +15,10 @@ SCHEMA: Final = 1
 Better: TypeAlias = Literal["low", "high", "neither"]
 Subject: TypeAlias = Literal["before", "after", "change", "reference", "control"]
 Setting: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
+Edit: TypeAlias = Literal["suppress", "erase"]
+"""suppress: a patch beside an unchanged base model; whoever has both can take the edit off again.
+erase: a checkpoint that is handed out alone with the edit in its weights; without the base model the edit cannot be
+taken off exactly. The word says what is handed out, not that anything was shown to be gone."""
 
 
 @final
@@ -68,6 +72,20 @@ class Source(Config):
 
 
 @final
+class Reach(Config):
+    """How far an edit goes; what still leaks follows from it."""
+
+    towers: tuple[Literal["image", "text"], ...] = ()
+    """The sides whose embeddings change."""
+
+    depth: Literal["none", "readout", "encoder"] = "none"
+    """The last layer only (or a map after it), or layers below it too."""
+
+    invertible: bool = False
+    """True when the edit of a side is a linear map of its embeddings that can be inverted."""
+
+
+@final
 class Origin(Config):
     """Who made a patch: enough to make it again."""
 
@@ -88,6 +106,9 @@ class Origin(Config):
 
     reason: str = ""
     """Why the patch is empty, where it is."""
+
+    reach: Reach | None = None
+    """How far the edit goes; None where it was not recorded."""
 
 
 @final
@@ -147,6 +168,12 @@ class Record(Config):
     """Wall time of each stage."""
 
     environment: Environment
+    edit: Edit = "suppress"
+    """What was made: a patch beside the model, or a checkpoint to be handed out alone."""
+
+    leaks: tuple[str, ...] = ()
+    """What still gives the forgotten away, in plain sentences; empty where it was not recorded."""
+
     readings: tuple[Reading, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     samples: tuple[Sample, ...] = ()

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from clip_unlearn.errors import OutputError, StorageError
 
@@ -71,6 +72,47 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """Yield an open temporary file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: if `path` is a folder, or a file and `force` is not set.
+        StorageError: if the disk refuses; the old file, if any, is untouched.
+    """
+    check_free_file(path, force=force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            temporary.chmod(0o666 & ~_umask())
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+
+
+def check_free_file(path: Path, *, force: bool) -> None:
+    """Check that a file can be written at `path`.
+
+    Raises:
+        OutputError: if `path` is a folder, or a file and `force` is not set.
+    """
+    if path.is_dir():
+        raise OutputError(f"Output {path} is a folder. Give a file with --out.")
+    if path.exists() and not force:
+        raise OutputError(f"Output {path} exists. Choose another with --out, or replace it with --force.")
 
 
 def check_free(path: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.affine import remove_directions
 from clip_unlearn.maths.vectors import unit
+from clip_unlearn.methods._rows import name_rows
 
 
 @final
@@ -27,6 +28,7 @@ class Project(Method):
     needs: ClassVar = frozenset({"texts"})
     paper: ClassVar = "arXiv 2512.14137 and 2512.14113 (nullspace and partial projection); the centring is ours"
     ceiling: ClassVar = "F2"
+    tunable: ClassVar = {"strength": (0.01, 1.0)}
 
     strength: float = Field(default=1.0, gt=0, le=1)
     """Fraction of the component along the concept's directions to remove."""
@@ -46,13 +48,15 @@ class Project(Method):
             UnsupportedError: if a name's embedding equals the centre, so that it has no direction of its own.
         """
         directions = self._named(model, request, [name for concept in request.forget for name in concept.names])
-        if self.centre == "retain" and request.retain:
-            directions = directions - self._named(model, request, request.retain).mean(0)
+        others = request.retain or request.background
+        if self.centre == "retain" and others:
+            directions = directions - name_rows(model, request, others).mean(0)
         removal = remove_directions(directions, strength=self.strength)
         if removal.rank == 0:
             raise UnsupportedError("The names to forget have no direction of their own in this model. Use other names.")
         return Patch(outputs={"image": removal})
 
-    def _named(self, model: Model, request: Request, names: tuple[str, ...] | list[str]) -> Tensor:
-        embeddings = unit(model.texts(request.sentences(names)).double())
-        return embeddings.view(len(names), -1, embeddings.shape[-1]).mean(1) if self.pool == "mean" else embeddings
+    def _named(self, model: Model, request: Request, names: list[str]) -> Tensor:
+        if self.pool == "mean":
+            return name_rows(model, request, names)
+        return unit(model.texts(request.sentences(names)).double())

@@ -153,6 +153,7 @@ def _text_features(module: Any, tokens: Tokens) -> Tensor:
 
 
 def _save(module: Any, tokenizer: Any, processor: Any, folder: Path) -> None:
-    module.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    with _quiet():
+        module.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        processor.save_pretrained(folder)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, final
 
+from clip_unlearn.core.disclosure import KINDS
 from clip_unlearn.core.record import Record, Setting, Source
 from clip_unlearn.report import numbers
 
@@ -53,6 +54,7 @@ def _changed(record: Record) -> tuple[Fact, ...]:
         "yes, stock libraries open the result" if record.portable else "no, a map beside it belongs to the result"
     )
     return (
+        Fact(label="Kind of edit", text=KINDS[record.edit]),
         touched,
         Fact(label="Ordinary checkpoint", text=portable),
         Fact(label="Left of the edit after rounding", text=_share(origin.survived)),

@@ -18,6 +18,16 @@ HINTS: Final = {
 }
 """Known totals in the order in which a report shows them. Readings not named here follow, without a hint."""
 
+UNRECORDED_LEAKS: Final = (
+    "Whoever holds the original weights has the original model. The edit takes nothing away from copies that were "
+    "handed out before.",
+    "The changed weights can disclose what was forgotten: the difference between both models points at it, and "
+    "this report names it. Treat patch, record and report as confidentially as the request itself.",
+    "The wordings that were tried are not all wordings. A description, another language or a misspelling that is "
+    "not in the list may still work.",
+)
+"""What leaks whatever the edit is, for records that do not say what theirs leaks."""
+
 
 def shows(record: Record) -> tuple[str, ...]:
     """Return what the numbers of this record support."""
@@ -42,14 +52,9 @@ def limits(record: Record) -> tuple[str, ...]:
     lines = [
         "Suppression is not removal. A model that does not give an answer any more can still hold what it learned: "
         "further training, a look at inner layers or another way of asking may bring the answer back.",
-        "Whoever holds the original weights has the original model. The edit takes nothing away from copies that were "
-        "handed out before.",
-        "The changed weights can disclose what was forgotten: the difference between both models points at it, and "
-        "this report names it. Treat patch, record and report as confidentially as the request itself.",
+        *(record.leaks or UNRECORDED_LEAKS),
         "The numbers hold for the data and the prompts named on this page. Other pictures, other tasks and models "
         "built on top of this one were not measured.",
-        "The wordings that were tried are not all wordings. A description, another language or a misspelling that is "
-        "not in the list may still work.",
     ]
     if not record.portable:
         lines.append(

@@ -13,9 +13,10 @@ from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.names import parse_concept, read_names
 from clip_unlearn.models.open import open_model
-from clip_unlearn.prompts.expand import common_nouns, templates
+from clip_unlearn.prompts.expand import templates
 from clip_unlearn.runs.evaluate import compare, zero_shot
-from clip_unlearn.runs.recipe import DataChoice
+from clip_unlearn.runs.names import OtherNames, completed
+from clip_unlearn.runs.recipe import DEFAULT_METHOD, DataChoice
 from clip_unlearn.runs.run import make_patch
 
 
@@ -24,15 +25,17 @@ def unlearn(
     forget: str | Sequence[str],
     *,
     retain: str | Sequence[str] = (),
-    method: str | Method = "project",
+    method: str | Method = DEFAULT_METHOD,
     template: str = "photo",
+    other_names: OtherNames = "auto",
     seed: int = 0,
 ) -> Patch:
     """Return the patch that makes a model forget classes by name.
 
     `forget` and `retain` are names, or a text file with one name per line; "mug | beaker" is a name with a synonym.
-    Without `retain`, a list of common nouns is held in place. `method` is a name with default settings, or a method
-    with settings of its own. Nothing is measured and nothing is written.
+    Other names that a thesaurus has for it, and that the model knows, are forgotten with it unless `other_names` is
+    "none". About 1,200 common nouns are held in place besides `retain`. `method` is a name with default settings, or a
+    method with settings of its own. Nothing is measured and nothing is written.
 
     Raises:
         InputError: if a name, model or method is not usable, with the way out.
@@ -40,11 +43,10 @@ def unlearn(
     forget_names = read_names(forget) if isinstance(forget, str) else tuple(forget)
     concepts = tuple(parse_concept(name) for name in forget_names)
     retain_names = read_names(retain) if isinstance(retain, str) else tuple(retain)
-    if not retain_names:
-        retain_names = common_nouns(without=[name for concept in concepts for name in concept.names])
     chosen = methods.find(method)() if isinstance(method, str) else method
     request = Request(forget=concepts, retain=retain_names, templates=templates(template), seed=seed)
-    return make_patch(open_model(model), request, chosen)
+    opened = open_model(model)
+    return make_patch(opened, completed(opened, request, other_names=other_names, background="nouns"), chosen)
 
 
 def evaluate(

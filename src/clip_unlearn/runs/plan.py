@@ -16,8 +16,10 @@ from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import open_data
 from clip_unlearn.files import atomic
 from clip_unlearn.models.open import open_model
-from clip_unlearn.prompts.expand import common_nouns, templates
+from clip_unlearn.prompts.expand import templates
+from clip_unlearn.runs.names import completed
 from clip_unlearn.runs.recipe import DataChoice, Recipe
+from clip_unlearn.runs.search import Search, find_search
 
 
 @final
@@ -29,9 +31,16 @@ class Plan:
     model: Model
     request: Request
     method: Method
+    """With a setting that a budget has to choose at its strongest; `runs.budget.resolve` gives the one to use."""
+
     images: ImageSet | None
     probes: tuple[Probe, ...]
     skipped: tuple[Skipped, ...]
+    search: Search | None = None
+    """What a budget has to choose; None where every setting is given."""
+
+    selection: ImageSet | None = None
+    """The images to choose on: the `select` part of the data, where there are any and a budget has to choose."""
 
 
 def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
@@ -40,9 +49,9 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     Raises:
         InputError: the first thing that is wrong, with the way out.
     """
-    method = make_method(recipe)
+    search, method = find_search(recipe), make_method(recipe)
     request = make_request(recipe)
-    data = _measured_part(recipe.data, method)
+    data = _measured_part(recipe.data, learns="images" in method.needs or search is not None)
     images = None if data is None else open_data(data.path, split=data.split)
     chosen, skipped = make_probes(recipe.probes, data)
     if images is not None:
@@ -50,11 +59,21 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
             images.class_index(concept.name)
     if data is not None and "images" in method.needs:
         request = _with_evidence(request, open_data(data.path, split="stop"))
+    selection = None if data is None or search is None else open_data(data.path, split="select")
     request = _with_retained(request, images)
     opened = model or open_recipe_model(recipe)
+    request = completed(opened, request, other_names=recipe.other_names, background=recipe.background)
     method.check(opened, request)
     return Plan(
-        recipe=recipe, model=opened, request=request, method=method, images=images, probes=chosen, skipped=skipped
+        recipe=recipe,
+        model=opened,
+        request=request,
+        method=method,
+        images=images,
+        probes=chosen,
+        skipped=skipped,
+        search=search,
+        selection=selection,
     )
 
 
@@ -68,7 +87,10 @@ def check_output(out: Path, *, force: bool) -> None:
 
 
 def make_method(recipe: Recipe) -> Method:
-    """Return the method of a recipe with its settings validated."""
+    """Return the method of a recipe with its settings validated, one that a budget has to choose at its strongest."""
+    search = find_search(recipe)
+    if search is not None:
+        return search.at(search.strongest)
     kind = methods.find(recipe.method.name)
     return build(kind, recipe.method.settings, where=f"method {recipe.method.name}")
 
@@ -98,9 +120,9 @@ def open_recipe_model(recipe: Recipe) -> Model:
     return open_model(choice.id, revision=choice.revision, offline=choice.offline, device=choice.device)
 
 
-def _measured_part(data: DataChoice | None, method: Method) -> DataChoice | None:
-    """Return the data to measure on: the audit part alone where the method itself learns from the stop part."""
-    if data is None or data.split != "all" or "images" not in method.needs:
+def _measured_part(data: DataChoice | None, *, learns: bool) -> DataChoice | None:
+    """Return the data to measure on: the audit part alone where the method or a budget learns from another."""
+    if data is None or data.split != "all" or not learns:
         return data
     return DataChoice(path=data.path, split="audit")
 
@@ -111,13 +133,9 @@ def _with_evidence(request: Request, images: ImageSet) -> Request:
 
 
 def _with_retained(request: Request, images: ImageSet | None) -> Request:
-    """Fill an empty retain list: the other classes of the data, or else common nouns."""
-    if request.retain:
+    """Fill an empty retain list with the other classes of the data."""
+    if request.retain or images is None:
         return request
-    names = [name for concept in request.forget for name in concept.names]
-    barred = {key(name) for name in names}
-    if images is not None and images.classes:
-        retain: Sequence[str] = [name for name in images.classes if key(name) not in barred]
-    else:
-        retain = common_nouns(without=names)
-    return Request(**{**request.model_dump(), "retain": tuple(retain)})
+    barred = {key(name) for concept in request.forget for name in concept.names}
+    retain = tuple(name for name in images.classes if key(name) not in barred)
+    return Request(**{**request.model_dump(), "retain": retain})

@@ -12,17 +12,20 @@ from clip_unlearn.core.record import Setting
 from clip_unlearn.core.request import Concept
 from clip_unlearn.errors import SettingError
 from clip_unlearn.files.paths import existing
+from clip_unlearn.runs.names import Background, OtherNames
 
 SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 20
-PROBES = ("zero_shot", "name_sweep", "drift")
+DEFAULT_METHOD = "redirect"
+"""The best data-free method that was measured; see docs/guide/closed-forms.md."""
+PROBES = ("zero_shot", "name_sweep", "over_forgetting", "drift")
 
 
 @final
 class MethodChoice(Config):
     """A method by name, with settings."""
 
-    name: str = "project"
+    name: str = DEFAULT_METHOD
     """Name of the method, as `ls methods` lists it."""
 
     settings: dict[str, Setting] = Field(default_factory=dict)
@@ -90,10 +93,21 @@ class Recipe(Config):
     """What to forget: names, `name | synonym`, or tables of name and synonyms."""
 
     retain: tuple[str, ...] = ()
-    """Names to retain; without any, the other classes of the data, or else a list of common nouns."""
+    """Names to retain; without any, the other classes of the data."""
+
+    other_names: OtherNames = "auto"
+    """Where other names of what is to be forgotten come from: the thesaurus, a WordNet on this machine too, or none."""
+
+    background: Background = "nouns"
+    """What else should not change: about 1,200 common nouns, or nothing."""
 
     method: MethodChoice = Field(default_factory=MethodChoice)
     """How to forget."""
+
+    budget: float | None = Field(default=None, gt=0, le=100)
+    """Percentage points of retained accuracy that a setting given as `auto` may cost by prediction; 1 where none is
+    given. Predicted on the `select` part of the data, or on names alone without data; of data without a split, the
+    `audit` part is then measured on."""
 
     data: DataChoice | None = None
     """Images to measure on."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from clip_unlearn.core.disclosure import leaks
+from clip_unlearn.core.embedding_map import reach
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
@@ -17,6 +19,7 @@ from clip_unlearn.core.versions import version
 from clip_unlearn.data.embed import embed_with_all
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
+from clip_unlearn.runs.budget import resolve
 from clip_unlearn.runs.environment import environment
 from clip_unlearn.runs.plan import Plan, check_output, plan
 from clip_unlearn.runs.recipe import Recipe
@@ -34,6 +37,7 @@ def make_patch(model: Model, request: Request, method: Method) -> Patch:
         UnsupportedError: if the method needs what the model or the request lacks.
     """
     method.check(model, request)
+    method = method.settled(model, request)
     patch = method.forget(model, request).folded(model)
     origin = Origin(
         method=type(method).__module__.rpartition(".")[2],
@@ -44,6 +48,7 @@ def make_patch(model: Model, request: Request, method: Method) -> Patch:
         touches=patch.touches,
         survived=patch.survived(model),
         reason=patch.reason,
+        reach=reach(patch, model),
     )
     return Patch(deltas=patch.deltas, outputs=patch.outputs, reason=patch.reason, origin=origin)
 
@@ -63,12 +68,13 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
     with _timed("open", seconds):
         prepared = plan(recipe, model=model)
     with _timed("forget", seconds):
-        patch = make_patch(prepared.model, prepared.request, prepared.method)
+        method, predicted = resolve(prepared)
+        patch = make_patch(prepared.model, prepared.request, method)
         edited = patch.apply(prepared.model)
     with _timed("embed", seconds):
         quarantine = _embed(prepared, edited)
     with _timed("measure", seconds):
-        readings = measure(prepared, edited)
+        readings = (*measure(prepared, edited), *predicted)
     with atomic.new_folder(out, force=force) as folder:
         samples = () if prepared.images is None else save_samples(prepared, edited, folder)
         record = Record(
@@ -80,6 +86,8 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
             portable=patch.portable,
             seconds=seconds,
             environment=environment(str(prepared.model.device)),
+            edit="suppress",
+            leaks=leaks(_origin(patch).reach, "suppress"),
             readings=readings,
             skipped=prepared.skipped,
             samples=samples,

@@ -1,0 +1,38 @@
+"""What an ascent does to pictures between steps, on their device. n pictures."""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate, pad
+
+GREY: Final = 0.5
+CONTRAST: Final = 0.2
+
+
+def noise(count: int, side: tuple[int, int], grains: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Return pictures of noise, in turn of each grain size, drawn on the CPU: 1/2 + 0.2 normal, in [0, 1].
+
+    Shapes: [count, 3, *side], float32.
+    """
+    pictures = []
+    for index in range(count):
+        coarse = [max(2, length // grains[index % len(grains)]) for length in side]
+        drawn = torch.randn(1, 3, *coarse, generator=generator)
+        pictures.append(interpolate(drawn, size=side, mode="bilinear", align_corners=False))
+    return (GREY + CONTRAST * torch.cat(pictures)).clamp(0, 1)
+
+
+def blurred(pixels: Tensor, deviation: float) -> Tensor:
+    """Return the pictures after a Gaussian blur cut at three deviations, edges repeated. [n, 3, h, w] both."""
+    radius = max(1, round(3 * deviation))
+    places = torch.arange(-radius, radius + 1, device=pixels.device, dtype=pixels.dtype)
+    weights = (-0.5 * (places / deviation).square()).exp()
+    kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
+    wide = pad(pixels, (radius,) * 4, mode="replicate")
+    return conv2d(conv2d(wide, kernel, groups=3), kernel.transpose(2, 3), groups=3)
+
+
+def variation(pixels: Tensor) -> Tensor:
+    """Return the mean absolute difference of neighbours, across plus down, of every picture. [n, 3, h, w] -> [n]."""
+    return pixels.diff(dim=3).abs().mean((1, 2, 3)) + pixels.diff(dim=2).abs().mean((1, 2, 3))

@@ -50,7 +50,7 @@ def test_forget_from_names_alone(tmp_path: Path) -> None:
     record = Record.model_validate_json(done.stdout)
     assert len(record.origin.request.retain) > 100
     assert "mug" not in record.origin.request.retain
-    assert {skipped.probe for skipped in record.skipped} == {"zero_shot", "name_sweep"}
+    assert {skipped.probe for skipped in record.skipped} == {"zero_shot", "name_sweep", "over_forgetting"}
     assert value(record, "text drift").value > 0.99
 
 

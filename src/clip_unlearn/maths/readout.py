@@ -16,16 +16,17 @@ from clip_unlearn.maths.ridge import ridge_edit
 
 
 def solve_readout(
-    features: Tensor, steps: Tensor, held: Tensor, *, forget_weight: float, retain_weight: float
+    features: Tensor, steps: Tensor, held: Tensor, *, forget_weight: float, retain_weight: float | Tensor
 ) -> LowRank:
     """Return the smallest change of the layer that moves the embeddings of some texts and holds those of others.
 
-    argmin_C ||C||_F^2 + lambda ||F C - S||_F^2 + mu ||H C||_F^2
-    C = A^-1 F^T (F A^-1 F^T + I / lambda)^-1 S  with  A = I + mu H^T H
+    argmin_C ||C||_F^2 + lambda ||F C - S||_F^2 + sum_j mu_j ||h_j C||^2
+    C = A^-1 F^T (F A^-1 F^T + I / lambda)^-1 S  with  A = I + sum_j mu_j h_j^T h_j
 
-    F the features to move, S the steps that their embeddings shall take, H the features to hold; lambda =
-    `forget_weight`, infinity included, and mu = `retain_weight`. Solved in float64 and returned so; equal rows of F
-    count once, with the first one's step. This is `ridge_edit` of the map u -> [u, coordinates of the step].
+    F the features to move, S the steps that their embeddings shall take, h_j the features to hold; lambda =
+    `forget_weight`, infinity included; mu = `retain_weight`, one number or one per held row. Solved in float64 and
+    returned so; equal rows of F count once, with the first one's step. This is `ridge_edit` of the map
+    u -> [u, coordinates of the step].
 
     Shapes: [m, D], [m, d], [n, D] -> [D, r] and [r, d] with r <= m.
 

@@ -36,7 +36,7 @@ class Leace(Method):
     paper: ClassVar = "Belrose et al. 2023, arXiv 2306.03819 (LEACE); the linear form and the erased names are ours"
     ceiling: ClassVar = "F2"
 
-    shrinkage: float = Field(default=0.01, ge=0, le=1)
+    shrinkage: float = Field(default=0.02, ge=0, le=1)
     """How far the covariance is drawn towards that of a ball: 0 is the least change on the images given, a little
     carries over better to others, 1 projects orthogonally. The guarantee is exact for every value."""
 

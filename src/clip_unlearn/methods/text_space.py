@@ -18,9 +18,12 @@ from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.lowrank import LowRank
 from clip_unlearn.maths.readout import Training, solve_readout, train_readout
 from clip_unlearn.maths.vectors import unit
+from clip_unlearn.methods._rows import ALIKE, name_rows
 
 PUBLISHED = {"destination": "empty", "wording": "bare", "forget_weight": 1.1, "retain_weight": 0.3}
 """What the published solver takes where nothing else is given."""
+
+GIVE_RETAIN = "Give --retain NAMES or a file."
 
 NUDGE = 0.5
 """Standard deviation of each number that is added to the empty sentence while a class to forget is nearest to it."""
@@ -106,7 +109,7 @@ class TextSpace(Method):
             UnsupportedError: naming what is missing and the way out.
         """
         if not (request.retain or request.background):
-            raise UnsupportedError("TextSpace needs names to retain. Give --retain NAMES or a file.")
+            raise UnsupportedError(f"TextSpace needs names to retain. {GIVE_RETAIN}")
         if model.readout("text") is None:
             raise UnsupportedError("TextSpace needs a text tower that ends in a linear layer. Use Project instead.")
 
@@ -119,30 +122,39 @@ class TextSpace(Method):
             UnsupportedError: if the request or the model lacks what the method needs, or chance finds no neutral place.
         """
         self.check(model, request)
+        groups = self._held(model, request)
+        names = tuple(name for concept in request.forget for name in concept.names)
         with torch.no_grad():
-            names = tuple(name for concept in request.forget for name in concept.names)
             moved = _features(model, self._sentences(request, names))
-            held = _features(model, self._sentences(request, request.retain or request.background))
+            held = [_features(model, self._sentences(request, group)) for group, _ in groups]
             start = _embedded(model, moved)
-            neutral = self._neutral(model, unit(start), unit(_embedded(model, held)), request.seed)
-            if self.solver == "published":
-                return self._trained(model, moved, neutral - start, held, request.seed)
-            return _patch(model, self._solved(model, request, moved, start, neutral, held))
+            neutral = self._neutral(model, unit(start), unit(_embedded(model, held[0])), request.seed)
+        if self.solver == "published":
+            return self._trained(model, moved, neutral - start, held[0], request.seed)
+        weights = [
+            torch.full((len(rows),), weight, dtype=torch.float64)
+            for rows, (_, weight) in zip(held, groups, strict=True)
+        ]
+        return _patch(model, self._solved(moved, neutral * start.norm(dim=1, keepdim=True) - start, held, weights))
 
-    def _solved(
-        self, model: Model, request: Request, moved: Tensor, start: Tensor, neutral: Tensor, held: Tensor
-    ) -> LowRank:
-        weights = torch.full((len(held),), self.retain_weight if request.retain else self.background_weight)
-        background = told_apart(model, request) if request.retain else ()
-        if background:
-            more = _features(model, self._sentences(request, background))
-            held = torch.cat([held, more])
-            weights = torch.cat([weights, torch.full((len(more),), self.background_weight)])
-        scale = torch.cat([moved, held]).norm(dim=1).mean()
-        way = (neutral * start.norm(dim=1, keepdim=True) - start) / scale
+    def _solved(self, moved: Tensor, ways: Tensor, held: list[Tensor], weights: list[Tensor]) -> LowRank:
+        kept = torch.cat(held)
+        scale = torch.cat([moved, kept]).norm(dim=1).mean()
+        retain_weight = torch.cat(weights).to(kept)
         return solve_readout(
-            moved / scale, way, held / scale, forget_weight=self.forget_weight, retain_weight=weights.to(held)
+            moved / scale, ways / scale, kept / scale, forget_weight=self.forget_weight, retain_weight=retain_weight
         )
+
+    def _held(self, model: Model, request: Request) -> list[tuple[tuple[str, ...], float]]:
+        """Return the groups of names to hold, with the weight of each; the first is also what is neutral ground."""
+        if self.solver == "published" and request.retain:
+            return [(request.retain, self.retain_weight)]
+        background = told_apart(model, request)
+        groups = [(request.retain, self.retain_weight), (background, self.background_weight)]
+        kept = [group for group in groups if group[0]]
+        if not kept:
+            raise UnsupportedError(f"TextSpace finds no name that the model tells apart from these. {GIVE_RETAIN}")
+        return kept
 
     def _sentences(self, request: Request, names: tuple[str, ...]) -> list[str]:
         templated = () if self.wording == "bare" else request.sentences(names)
@@ -187,10 +199,24 @@ class TextSpace(Method):
         )
 
 
+def told_apart(model: Model, request: Request) -> tuple[str, ...]:
+    """Return the names of the background that the model does not take for a name to forget.
+
+    Those whose cosine with every name to forget, about the mean of all other names, is under 0.97: a synonym in the
+    background would hold the class in place.
+    """
+    if not request.background:
+        return ()
+    forget = [name for concept in request.forget for name in concept.names]
+    moved, background = (unit(name_rows(model, request, names)) for names in (forget, request.background))
+    retained = unit(name_rows(model, request, request.retain)) if request.retain else background[:0]
+    centre = torch.cat([retained, background]).mean(0)
+    alike = (unit(background - centre) @ unit(moved - centre).T).amax(dim=1).tolist()
+    return tuple(name for name, value in zip(request.background, alike, strict=True) if value < ALIKE)
+
+
 def _features(model: Model, sentences: Sequence[str]) -> Tensor:
-    """Return what the change acts on: features before the readout, or embeddings where the family hides them."""
-    if not sentences:
-        return torch.empty(0)
+    """Return what the change acts on, in float64: features before the readout, or embeddings where it hides them."""
     features = model.text_features(sentences)
     return (model.texts(sentences) if features is None else features).double()
 

@@ -3,8 +3,6 @@
 import math
 from typing import Final
 
-import torch
-
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Reading
@@ -56,8 +54,7 @@ def _strongest_within(search: Search, scene: Scene) -> tuple[float, Reading]:
     done = iter(range(1, STEPS + 3))
 
     def cost(value: float) -> Reading:
-        with torch.no_grad():
-            found = scene.change(search.at(value).forget(scene.model, scene.request))
+        found = scene.change(search.at(value).forget(scene.model, scene.request))
         report("budget", next(done), STEPS + 2)
         return found
 

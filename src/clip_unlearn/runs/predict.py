@@ -82,7 +82,6 @@ class Scene:
         """Return the margin of every picture before the edit: [n]."""
         return margins(self.pictures, self.rows, self.labels)
 
-    @torch.no_grad()
     def margins_after(self, patch: Patch) -> Tensor:
         """Return the margin of every picture after the edit: [n].
 
@@ -147,7 +146,6 @@ def margins(pictures: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-@torch.no_grad()
 def scene_of_names(model: Model, request: Request) -> Scene:
     """Return imagined pictures of the names to retain, or of the background where there are none.
 
@@ -186,7 +184,6 @@ def scene_of_names(model: Model, request: Request) -> Scene:
     )
 
 
-@torch.no_grad()
 def scene_of_images(model: Model, request: Request, images: ImageSet) -> Scene:
     """Return the pictures of retained classes in a labelled set, with the class names of the set to choose from.
 

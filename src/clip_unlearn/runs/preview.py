@@ -100,7 +100,6 @@ class Preview(Config):
     """The prediction that chose a setting within a budget."""
 
 
-@torch.no_grad()
 def preview(recipe: Recipe, *, model: Model | None = None) -> Preview:
     """Return which retained classes the edit of a recipe would move; nothing is written but caches.
 

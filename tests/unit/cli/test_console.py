@@ -61,3 +61,25 @@ def test_of_several_worst_wordings_the_worst_is_shown(capsys: pytest.CaptureFixt
         [reading("worst name accuracy", 0.7, "after", "mugs"), reading("worst name accuracy", 0.2, "after", "cats")],
     )
     assert "70.0 %" in capsys.readouterr().out
+
+
+def test_an_area_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings(
+        "title",
+        [
+            reading("over-forgetting AUC", 0.97, "before"),
+            reading("over-forgetting AUC", 0.31, "after"),
+            reading("over-forgetting AUC", -0.66, "change"),
+            reading("over-forgetting AUC", 0.5, "after", "cat"),
+        ],
+    )
+    shown = capsys.readouterr().out
+    assert "0.31 (0.21 to 0.41)  n=40" in shown
+    assert "-0.66 (-0.76 to -0.56)" in shown
+    assert "%" not in shown
+    assert "0.50" not in shown
+
+
+def test_a_change_alone_is_shown_as_the_value(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings("title", [reading("predicted retain accuracy change", -0.01, "change")])
+    assert "-1.0 pt (-11.0 to +9.0)" in capsys.readouterr().out

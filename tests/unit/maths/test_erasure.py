@@ -1,7 +1,5 @@
 """Concept erasure: what it guarantees, that it changes least, and that either can fail."""
 
-from itertools import pairwise
-
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -284,40 +282,6 @@ def test_the_stored_map_is_the_same_in_float32(offset):
     assert (stored.rank, stored.offset is None) == (2, not offset)
     assert {part.dtype for part in (stored.down, stored.up)} == {torch.float32}
     torch.testing.assert_close(stored(features), eraser(features), rtol=1e-5, atol=1e-4)
-
-
-@given(seed=seeds, cuts=st.lists(st.integers(0, 120), max_size=5))
-def test_batches_in_any_order_give_the_same_moments(seed, cuts):
-    features, marks = labelled(seed)
-    features = features + 1e4  # far from 0 against the spread: sums of squares would lose eight digits here
-    bounds = [0, *sorted(cuts), len(features)]
-    batches = [slice(start, end) for start, end in pairwise(bounds)]
-    whole = moments_of(features, marks)
-    for order in (batches, batches[::-1]):
-        moments = Moments.empty(WIDTH, 2)
-        for batch in order:
-            moments = moments.add(features[batch].clone(), marks[batch])
-        assert moments.count == whole.count == 120
-        for name in ("feature_mean", "label_mean", "scatter", "shared", "label_scatter"):
-            torch.testing.assert_close(getattr(moments, name), getattr(whole, name), rtol=1e-8, atol=1e-6)
-
-
-def test_moments_are_those_of_the_library():
-    features, marks = labelled(12)
-    moments = moments_of(features[:50], marks[:50]).add(features[50:], marks[50:])
-    both = torch.cat([features, marks], dim=1).T.cov(correction=0) * 120
-    torch.testing.assert_close(moments.scatter, both[:WIDTH, :WIDTH], rtol=1e-10, atol=1e-8)
-    torch.testing.assert_close(moments.shared, both[:WIDTH, WIDTH:], rtol=1e-10, atol=1e-8)
-    torch.testing.assert_close(moments.label_scatter, both.diag()[WIDTH:], rtol=1e-10, atol=1e-8)
-    torch.testing.assert_close(moments.feature_mean, features.mean(0), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(moments.label_mean, marks.mean(0), rtol=1e-12, atol=1e-12)
-
-
-def test_an_empty_batch_adds_nothing_and_an_odd_one_is_refused():
-    moments = moments_of(*labelled(13))
-    assert moments.add(torch.zeros(0, WIDTH), torch.zeros(0, 2)) is moments
-    with pytest.raises(ValueError, match="3 features and 2 labels"):
-        moments.add(torch.zeros(3, WIDTH), torch.zeros(2, 2))
 
 
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.1])

@@ -52,6 +52,14 @@ def test_one_solve_is_the_dense_least_squares_solution(seed, moved, held, forget
     torch.testing.assert_close(whole(change), wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_every_held_text_can_weigh_its_own():
+    rows, steps, kept = texts(14, held=3)
+    weights = torch.tensor([2.0, 0.0, 9.0], dtype=torch.float64)
+    change = solve_readout(rows, steps, kept, forget_weight=5.0, retain_weight=weights)
+    wanted = dense_least_squares(rows, steps, weights.sqrt().unsqueeze(1) * kept, 5.0, 1.0)
+    torch.testing.assert_close(whole(change), wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_an_infinite_weight_reaches_the_goal_exactly_and_with_the_smallest_change():
     rows, steps, kept = texts(1)
     change = whole(solve_readout(rows, steps, kept, forget_weight=math.inf, retain_weight=0.0))

@@ -15,7 +15,7 @@ from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.lowrank import LowRank
 from clip_unlearn.maths.ridge import ridge_edit
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.methods.text_space import TextSpace
+from clip_unlearn.methods.text_space import TextSpace, told_apart
 
 REQUEST = Request(
     forget=(Concept(name="cat", synonyms=("teapot",)),),
@@ -48,13 +48,14 @@ def hiding_features(model: Model) -> Model:
     return dataclasses.replace(model, adapter=dataclasses.replace(model.adapter, text=text))
 
 
-def dense_solution(model: Model, forget_weight: float, retain_weight: float) -> Tensor:
+def dense_solution(model: Model, forget_weight: float, retain_weight: float, background_weight: float) -> Tensor:
     """Return the change of the readout [D, d] as the solution of one tall least-squares problem."""
     moved, kept = (model.text_features(group).double() for group in (FORGET, HELD))
     scale = torch.cat([moved, kept]).norm(dim=1).mean()
     start = model.texts(FORGET).double()
     steps = place(model, *HELD[:6]) * start.norm(dim=1, keepdim=True) - start
-    rows = [torch.eye(moved.shape[1]).double(), forget_weight**0.5 * moved / scale, retain_weight**0.5 * kept / scale]
+    weights = torch.tensor([retain_weight] * 6 + [background_weight] * 3).double().sqrt().unsqueeze(1)
+    rows = [torch.eye(moved.shape[1]).double(), forget_weight**0.5 * moved / scale, weights * kept / scale]
     goals = torch.zeros(sum(len(part) for part in rows), start.shape[1]).double()
     goals[len(rows[0]) : len(rows[0]) + len(moved)] = forget_weight**0.5 * steps / scale
     return torch.linalg.lstsq(torch.cat(rows), goals).solution
@@ -70,35 +71,57 @@ def test_every_sentence_that_names_the_class_goes_to_the_mean_retained_name(tiny
 
 
 def test_it_is_the_dense_least_squares_solution(tiny):
-    patch = TextSpace(forget_weight=50.0, retain_weight=2.0).forget(tiny.model, REQUEST)
+    weights = {"forget_weight": 50.0, "retain_weight": 2.0, "background_weight": 0.7}
+    patch = TextSpace(**weights).forget(tiny.model, REQUEST)
     readout = tiny.model.readout("text")
     assert patch.touches == (readout.weight,)
     change = patch.deltas[readout.weight]
     assert isinstance(change, LowRank)
     dense = change.dense() if readout.transposed else change.dense().T
-    wanted = dense_solution(tiny.model, 50.0, 2.0).float()
+    wanted = dense_solution(tiny.model, *weights.values()).float()
     torch.testing.assert_close(dense, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
 
 
 def test_what_is_held_moves_less_the_heavier_it_weighs(tiny):
-    def moved(**settings: float) -> float:
-        after = edited(tiny.model, **settings)
+    def moved(weight: float) -> float:
+        after = edited(tiny.model, retain_weight=weight, background_weight=weight)
         return float(1 - (unit(after.texts(HELD)) * unit(tiny.model.texts(HELD))).sum(1).min())
 
-    loose, firm = moved(retain_weight=0.0), moved(retain_weight=1e6)
+    loose, firm = moved(0.0), moved(1e6)
     assert firm < 1e-3
     assert firm < loose / 5
 
 
 def test_the_background_is_held_but_not_neutral_ground(tiny_clip):
     without = REQUEST.model_copy(update={"background": ()})
-    settings = {"forget_weight": math.inf, "retain_weight": 1e6}
+    settings = {"forget_weight": math.inf, "background_weight": 1e6}
     neutral = place(tiny_clip.model, *HELD[:6])
     cars = HELD[6:]
     held, free = (unit(edited(tiny_clip.model, request, **settings).texts(cars)) for request in (REQUEST, without))
     before = unit(tiny_clip.model.texts(cars))
     assert (held - before).abs().max() < (free - before).abs().max() / 5
-    assert lies_at(edited(tiny_clip.model, without, forget_weight=math.inf, retain_weight=0.0), FORGET, neutral)
+    assert lies_at(edited(tiny_clip.model, forget_weight=math.inf, retain_weight=0.0), FORGET, neutral)
+
+
+def test_the_background_stands_in_where_nothing_is_to_be_retained(tiny_clip):
+    request = REQUEST.model_copy(update={"retain": (), "background": ("dog", "mug")})
+    settings = {"forget_weight": math.inf, "retain_weight": 0.0, "background_weight": 0.0}
+    neutral = place(tiny_clip.model, *HELD[:6])
+    assert lies_at(edited(tiny_clip.model, request, **settings), FORGET, neutral)
+    published = TextSpace(**QUICK).forget(tiny_clip.model, request)
+    by_retain = TextSpace(**QUICK).forget(tiny_clip.model, REQUEST)
+    assert published.apply(tiny_clip.model).fingerprint == by_retain.apply(tiny_clip.model).fingerprint
+
+
+def test_a_name_of_the_background_that_means_the_class_does_not_hold_it(tiny_clip):
+    """Both words are unknown to the tokenizer, so that the model takes the one for the other."""
+    request = Request(forget=(Concept(name="quux"),), retain=("dog", "mug"), background=("car", "frob", "bird"))
+    assert told_apart(tiny_clip.model, request) == ("car", "bird")
+    assert told_apart(tiny_clip.model, request.model_copy(update={"background": ()})) == ()
+    alike = Request(forget=(Concept(name="cat"), Concept(name="dog")))
+    alike = alike.model_copy(update={"background": ("Cat", "Dog")})  # capitals are all the same to the tokenizer
+    with pytest.raises(UnsupportedError, match=r"no name that the model tells apart from these\. Give --retain"):
+        TextSpace().forget(tiny_clip.model, alike)
 
 
 def test_images_are_left_alone_to_the_bit(tiny, pixels):
@@ -155,7 +178,7 @@ def test_where_chance_finds_no_neutral_place_the_request_is_refused(tiny_clip):
 
 def test_a_family_that_hides_its_features_gets_a_map_of_the_embedding(tiny):
     model = hiding_features(tiny.model)
-    patch = TextSpace(forget_weight=20.0, retain_weight=3.0).forget(model, REQUEST)
+    patch = TextSpace(forget_weight=20.0, retain_weight=3.0, background_weight=3.0).forget(model, REQUEST)
     assert patch.touches == ("output:text",)
     moved, held = (model.texts(group).double() for group in (FORGET, HELD))
     scale = torch.cat([moved, held]).norm(dim=1).mean()
@@ -236,7 +259,7 @@ def test_a_text_readout_and_names_to_retain_are_needed(tiny):
         with pytest.raises(UnsupportedError, match=r"needs a text tower that ends in a linear layer\. Use Project"):
             call(without("text"), REQUEST)
         with pytest.raises(UnsupportedError, match=r"needs names to retain\. Give --retain"):
-            call(tiny.model, REQUEST.model_copy(update={"retain": ()}))
+            call(tiny.model, REQUEST.model_copy(update={"retain": (), "background": ()}))
     TextSpace().check(without("image"), REQUEST)
 
 

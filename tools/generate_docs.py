@@ -2,8 +2,9 @@
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
@@ -73,13 +74,20 @@ def _command_line() -> str:
     group = typer.main.get_command(app)
     lines = ["# Command line", "", "Results go to stdout, progress and errors to stderr.", ""]
     lines += ["Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage.", ""]
-    for name, command in sorted(getattr(group, "commands", {}).items()):
+    for name, command in _commands(group):
         lines += [f"## `clip-unlearn {name}`", "", command.help or "", "", "| option | meaning |", "|---|---|"]
         for parameter in command.params:
             label = ", ".join(parameter.opts) if parameter.opts[0].startswith("-") else parameter.name.upper()
             lines.append(f"| `{label}` | {getattr(parameter, 'help', '') or ''} |")
         lines.append("")
     return NOTE + "\n".join(lines)
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command with its full name; those of a group follow it."""
+    for name, command in sorted(getattr(group, "commands", {}).items()):
+        yield f"{before}{name}", command
+        yield from _commands(command, f"{before}{name} ")
 
 
 def main() -> None:

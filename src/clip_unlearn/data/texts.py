@@ -13,7 +13,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Request
 from clip_unlearn.errors import StorageError, WeightsError
 from clip_unlearn.files import digest, paths, tensors
-from clip_unlearn.maths.vectors import unit
+from clip_unlearn.maths.vectors import mean_unit_rows
 
 CACHE_VERSION: Final = 1
 """Version of the cache file's content; part of its name."""
@@ -56,17 +56,13 @@ def name_rows(model: Model, request: Request, names: Sequence[str], *, table: Se
     other = [place for place, name in enumerate(names) if name not in places]
     parts = []
     if known:
-        rows = _mean_rows(embed_texts(model, request.sentences(table)), len(request.templates))
+        rows = mean_unit_rows(embed_texts(model, request.sentences(table)), len(request.templates))
         parts.append(rows[[places[names[place]] for place in known]])
     if other:
         with torch.no_grad():
             embeddings = model.texts(request.sentences([names[place] for place in other]))
-        parts.append(_mean_rows(embeddings, len(request.templates)))
+        parts.append(mean_unit_rows(embeddings, len(request.templates)))
     return torch.cat(parts)[torch.tensor([*known, *other]).argsort().to(parts[0].device)]
-
-
-def _mean_rows(embeddings: Tensor, templates: int) -> Tensor:
-    return unit(embeddings.double()).view(-1, templates, embeddings.shape[-1]).mean(1)
 
 
 def _cache_path(model: Model, sentences: Sequence[str]) -> Path | None:

@@ -7,6 +7,10 @@ NULL = 1e-6
 """Norm under which a vector counts as null: it has no direction, only rounding noise."""
 
 
+CHUNK = 1 << 17
+"""Numbers that are converted to float64 at a time."""
+
+
 def unit(vectors: Tensor) -> Tensor:
     """Return the vectors scaled to length 1; a null vector stays exactly null.
 
@@ -18,6 +22,18 @@ def unit(vectors: Tensor) -> Tensor:
     """
     norms = vectors.norm(dim=-1, keepdim=True)
     return torch.where(norms <= NULL, torch.zeros_like(vectors), vectors / norms.clamp_min(NULL))
+
+
+def mean_unit_rows(vectors: Tensor, size: int) -> Tensor:
+    """Return the mean of the unit vectors of every `size` rows in a row, in float64; for names, `size` templates each.
+
+    In chunks that stay in the processor's cache: long lists would otherwise spend their time on memory.
+
+    Shapes: [k * size, d] -> [k, d].
+    """
+    step = size * max(1, CHUNK // max(1, size * vectors.shape[1]))
+    means = [unit(part.double()).view(-1, size, part.shape[1]).mean(1) for part in vectors.split(step)]
+    return torch.cat(means) if means else vectors.new_zeros((0, vectors.shape[1]), dtype=torch.float64)
 
 
 def orthonormal_basis(vectors: Tensor, *, tolerance: float = 1e-6) -> Tensor:

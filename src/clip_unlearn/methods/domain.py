@@ -40,9 +40,9 @@ class Domain(Method):
 
     z -> z - strength (z . u) w per concept. u reads 1 on the class's domain-and-class prompts (in the chosen domain)
     and near 0 on what is held: other classes, and the class in other domains. w lowers the scores of the class's names
-    by 1 and those of the names to retain by 0. Both are ridge solves over text embeddings, joined by embeddings of
-    canonical pictures on request. A domain is found where the model puts it in words and pictures alike; a model
-    trained on photos alone has no such place. An edit of the last layer.
+    by 1 and those of the names to retain by next to nothing. Both are ridge solves over text embeddings, joined by
+    embeddings of canonical pictures on request. A domain is found where the model puts it in words and pictures alike;
+    a model trained on photos alone has no such place. An edit of the last layer.
     """
 
     needs: ClassVar = frozenset({"texts"})
@@ -51,8 +51,8 @@ class Domain(Method):
     tunable: ClassVar = {"strength": (0.05, 2.0)}
 
     mode: Literal["class", "class_in_domain", "domain_complete"] = "class"
-    """The class in all domains; the class in one domain, spared in the others; or the class in one domain with
-    certainty before sparing: `spare` counts a tenth."""
+    """The class in all domains; in one domain, spared in the others; or in one domain with whatever is left of it
+    there, which costs the others more: `spare` counts a tenth."""
 
     domain: str | None = None
     """Word for the domain to forget in, such as sketch; for every mode but `class`."""

@@ -129,7 +129,9 @@ def one(bed: Bed, method: Method, index: int) -> dict[str, object]:
     name = bed.images.classes[index]
     names = bed.synonyms.get(name, ())
     patch = method.forget(bed.model, request_for(bed, [index], without=names))
-    row: dict[str, object] = {"class": name} | groups_of(bed, patch, [index])
+    row: dict[str, object] = {"class": name, "held-out names": {}} | groups_of(bed, patch, [index])
+    if not names:
+        return row
     own, map_ = bed.known.labels == index, patch.outputs["image"]
     later = replace(bed.known, embeddings=map_(bed.known.embeddings))
     asked = {}

@@ -48,8 +48,9 @@ def test_forget_from_names_alone(tmp_path: Path) -> None:
     done = command("forget", "--model", "sandbox", "--forget", "mug", "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     record = Record.model_validate_json(done.stdout)
-    assert len(record.origin.request.retain) > 100
-    assert "mug" not in record.origin.request.retain
+    assert record.origin.method == "redirect"
+    assert len(record.origin.request.background) > 1000
+    assert "mug" not in record.origin.request.background
     assert {skipped.probe for skipped in record.skipped} == {"zero_shot", "name_sweep", "over_forgetting"}
     assert value(record, "text drift").value > 0.99
 
@@ -93,7 +94,7 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
         "forget", "--model", "sandbox", "--forget", "mug", "--data", "sandbox", "--out", str(out), "--dry-run"
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["request"]["forget"] == [{"name": "mug", "synonyms": []}]
+    assert json.loads(done.stdout)["request"]["forget"] == [{"name": "mug", "synonyms": [], "found": []}]
     assert not out.exists()
 
 

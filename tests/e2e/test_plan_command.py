@@ -64,7 +64,8 @@ def test_json_has_everything(run: Run) -> None:
 def test_from_names_alone(run: Run) -> None:
     shown = run("plan", *MUG, "--set", "strength=0.3", *NAMES)
     assert "20 of 27 classes" in shown
-    assert "measured" not in shown
+    assert "with --data it is measured" in shown
+    assert "accuracy" not in shown
     assert "correlation" not in shown
 
 

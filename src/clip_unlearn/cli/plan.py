@@ -106,7 +106,9 @@ def _show(found: "Preview", top: int) -> None:
     console.show(
         f"{min(top, len(found.moves))} of {len(found.moves)} classes, those that move most; nothing was written"
     )
-    if found.data is not None:
+    if found.data is None:
+        console.show("names stand in for pictures here; with --data it is measured how far that can be trusted")
+    else:
         console.show(_agreement(found))
 
 

@@ -14,7 +14,9 @@ SCHEMA: Final = 1
 
 Better: TypeAlias = Literal["low", "high", "neither"]
 Subject: TypeAlias = Literal["before", "after", "change", "reference", "control"]
-Setting: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
+Plain: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
+Setting: TypeAlias = Plain | dict[str, Plain]
+"""A value, or a table of them for settings that belong together."""
 Edit: TypeAlias = Literal["suppress", "erase"]
 """suppress: a patch beside an unchanged base model; whoever has both can take the edit off again.
 erase: a checkpoint that is handed out alone with the edit in its weights; without the base model the edit cannot be

@@ -32,7 +32,8 @@ def mean_unit_rows(vectors: Tensor, size: int) -> Tensor:
     Shapes: [k * size, d] -> [k, d].
     """
     step = size * max(1, CHUNK // max(1, size * vectors.shape[1]))
-    means = [unit(part.double()).view(-1, size, part.shape[1]).mean(1) for part in vectors.split(step)]
+    parts = torch.split(vectors, step)
+    means = [unit(part.double()).view(-1, size, part.shape[1]).mean(1) for part in parts]
     return torch.cat(means) if means else vectors.new_zeros((0, vectors.shape[1]), dtype=torch.float64)
 
 

@@ -25,6 +25,9 @@ MARGIN: Final = 2.0
 """How much farther pictures need it than the noun's own embedding, which stands in for them: pictures of a class
 differ more from each other than its names do. Chosen on training pictures, see docs/decisions."""
 
+SAME: Final = 1e-9
+"""Difference of a score from 1 under which both rows are the same name."""
+
 
 def overshoot(
     model: Model, request: Request, held: Tensor, weights: Tensor, neutral: Tensor, forget_weight: float
@@ -44,11 +47,13 @@ def overshoot(
         return USUAL
     rows = unit(name_rows(model, request, [*nouns, *synonyms]))
     first, second = rows[: len(nouns)], rows[len(nouns) :]
-    best = _best_other(first, held)
+    scores = first @ held.T
+    same = scores > 1 - SAME
+    best = scores.masked_fill(same, -torch.inf).amax(dim=1)
     reach = held_inverse(held, weights, first.T).T
     own, carried = (first * reach).sum(1), (second * reach).sum(1)
-    weight = weights.min()
-    gain = (1 - (first @ neutral).square()) * carried / (own + (1 - weight * own).clamp_min(0) / forget_weight)
+    rest = (1 - (same.double() @ weights) * own).clamp_min(0)
+    gain = (1 - (first @ neutral).square()) * carried / (own + rest / forget_weight)
     missing = (first * second).sum(1) - best
     known = missing > 0
     if int(known.sum()) < FEWEST:
@@ -63,9 +68,3 @@ def _pairs(request: Request) -> tuple[list[str], list[str]]:
     background = set(request.background)
     pairs = [(names[0], names[1]) for names in thesaurus.senses() if len(names) > 1 and names[0] in background]
     return [noun for noun, _ in pairs], [synonym for _, synonym in pairs]
-
-
-def _best_other(rows: Tensor, held: Tensor) -> Tensor:
-    """Return the largest score of each row with a held row other than itself."""
-    scores = rows @ held.T
-    return scores.masked_fill(scores > 1 - 1e-9, -torch.inf).amax(dim=1)

@@ -75,7 +75,7 @@ def neutral_direction(model: Model, request: Request, destination: str) -> Tenso
         return unit(model.texts([sentence]).double())[0]
 
 
-def _check_apart(moved: Tensor, retained: Tensor, names: Sequence[str]) -> None:
+def check_apart(moved: Tensor, retained: Tensor, names: Sequence[str]) -> None:
     """Check that nothing to forget equals a retained name, or is made up of fewer retained names than d.
 
     Raises:
@@ -84,9 +84,7 @@ def _check_apart(moved: Tensor, retained: Tensor, names: Sequence[str]) -> None:
     if not len(retained):
         return
     alike = moved @ retained.T
-    parts = (
-        alike if len(retained) >= moved.shape[1] else torch.linalg.lstsq(retained.T, moved.T, driver="gelsd").solution.T
-    )
+    parts = alike if len(retained) >= moved.shape[1] else moved @ torch.linalg.pinv(retained)
     for row, own, weights in zip(moved, alike, parts, strict=True):
         inside = float((row - weights @ retained).norm()) < SAME if len(retained) < len(row) else False
         if inside or float(own.max()) > 1 - SAME:

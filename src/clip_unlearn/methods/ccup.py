@@ -11,7 +11,7 @@ from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Request
 from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.ridge import ridge_edit
-from clip_unlearn.methods._rows import Pool, concept_rows, held_rows
+from clip_unlearn.methods._rows import Pool, check_apart, concept_rows, held_rows
 
 
 @final
@@ -68,6 +68,7 @@ class Ccup(Method):
             )
         moved = concept_rows(model, request, self.pool)
         held, held_weights = held_rows(model, request, moved, self.retain_weight, self.background_weight)
+        check_apart(moved, held[: len(request.retain)], request.retain)
         edit = ridge_edit(
             moved, torch.zeros_like(moved), held, forget_weight=self.forget_weight, retain_weight=held_weights
         )

@@ -11,7 +11,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.maths.ridge import ridge_edit
 from clip_unlearn.methods._overshoot import overshoot
-from clip_unlearn.methods._rows import Pool, concept_rows, held_rows, neutral_direction
+from clip_unlearn.methods._rows import Pool, check_apart, concept_rows, held_rows, neutral_direction
 
 
 @final
@@ -76,6 +76,7 @@ class Redirect(Method):
         strength = self.settled(model, request).strength or 1.0
         moved = concept_rows(model, request, self.pool)
         held, weights = held_rows(model, request, moved, self.retain_weight, self.background_weight)
+        check_apart(moved, held[: len(request.retain)], request.retain)
         neutral = neutral_direction(model, request, self.destination)
         own = moved - (moved @ neutral).unsqueeze(1) * neutral
         edit = ridge_edit(moved, moved - strength * own, held, forget_weight=self.forget_weight, retain_weight=weights)

@@ -100,6 +100,8 @@ def _settings(record: Record) -> tuple[Fact, ...]:
 def _setting(value: Setting) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_setting(part)}" for name, part in value.items()) or "none"
     if isinstance(value, tuple):
         return ", ".join(str(part) for part in value) or "none"
     return "none" if value is None else str(value)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from clip_unlearn.maths.vectors import NULL, orthonormal_basis, unit
+from clip_unlearn.maths import vectors as maths_vectors
+from clip_unlearn.maths.vectors import NULL, mean_unit_rows, orthonormal_basis, unit
 
 FORMATS = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -69,3 +70,40 @@ def test_basis_is_orthonormal_and_spans_the_rows(seed, count, width):
     basis = orthonormal_basis(vectors)
     torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.float64))
     torch.testing.assert_close(vectors @ basis @ basis.T, vectors)
+
+
+def mean_of_units_literally(vectors, size):
+    """Return the means row by row, without chunks."""
+    means = []
+    for start in range(0, len(vectors), size):
+        total = torch.zeros(vectors.shape[1], dtype=torch.float64)
+        for row in vectors[start : start + size].double():
+            total += row / row.norm()
+        means.append(total / size)
+    return torch.stack(means)
+
+
+@pytest.mark.parametrize("chunk", [1, 6, 7, 11, 12, 13, 24, 59, 60, 1 << 17])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_mean_of_unit_rows_whatever_the_chunks(monkeypatch, chunk, size):
+    monkeypatch.setattr(maths_vectors, "CHUNK", chunk)
+    vectors = torch.randn(10 * size, 6, generator=torch.Generator().manual_seed(size))
+    found = mean_unit_rows(vectors, size)
+    torch.testing.assert_close(found, mean_of_units_literally(vectors, size), rtol=1e-12, atol=1e-12)
+    assert found.dtype == torch.float64
+
+
+def test_the_mean_of_unit_rows_weighs_long_and_short_rows_alike():
+    found = mean_unit_rows(torch.tensor([[100.0, 0.0], [0.0, 0.1]]), 2)
+    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5]], dtype=torch.float64))
+
+
+def test_a_null_row_adds_nothing_to_the_mean():
+    found = mean_unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 2)
+    torch.testing.assert_close(found, torch.tensor([[0.3, 0.4]], dtype=torch.float64))
+
+
+def test_no_rows_have_no_means():
+    found = mean_unit_rows(torch.zeros(0, 6), 3)
+    assert found.shape == (0, 6)
+    assert found.dtype == torch.float64

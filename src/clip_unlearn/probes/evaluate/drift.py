@@ -20,7 +20,8 @@ class Drift(Probe):
     """Cosine between the embedding before and after, averaged over retained classes; 1 = nothing moved.
 
     Images: first averaged within each class, because images of a class move together; the interval is over classes.
-    Texts: the classifier row of each retained class name. Without data, texts alone: the names to retain.
+    Texts: the classifier row of each retained class name. Without data, texts alone: the names to retain, or else
+    those of the background.
     """
 
     needs_images: ClassVar = False
@@ -35,7 +36,7 @@ class Drift(Probe):
             DataError: if the data has no labels or lacks a class to forget.
         """
         if not self.data:
-            return _texts(before, after, request, request.retain)
+            return _texts(before, after, request, request.retain or request.background)
         images = measured_images(self.data, self.split, request)
         forget = set(forget_indices(images, request))
         first, second = answers(before, images, request), answers(after, images, request)

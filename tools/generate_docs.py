@@ -4,9 +4,10 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import typer.main
+from click import Command
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -83,7 +84,7 @@ def _command_line() -> str:
     return NOTE + "\n".join(lines)
 
 
-def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+def _commands(group: Command, before: str = "") -> Iterator[tuple[str, Command]]:
     """Yield every command with its full name; those of a group follow it."""
     for name, command in sorted(getattr(group, "commands", {}).items()):
         yield f"{before}{name}", command

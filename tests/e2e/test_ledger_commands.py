@@ -116,8 +116,8 @@ def test_entries_as_json(path: Path, say: Say) -> None:
 
 def test_a_new_ledger_as_json_and_a_sound_one_in_words(path: Path, tmp_path: Path, say: Say) -> None:
     header = json.loads(say("ledger", "create", tmp_path / "new.jsonl", "--model", "sandbox", "--offline", "--json"))
-    assert (header["kind"], header["method"], header["general"]) == ("open", "project", True)
-    assert "retain      common nouns" in say("ledger", "show", tmp_path / "new.jsonl")
+    assert (header["kind"], header["method"], header["other_names"]) == ("open", "redirect", "auto")
+    assert "background  1193 names" in say("ledger", "show", tmp_path / "new.jsonl")
     assert "(entries: 4, live requests: 1)" in say("ledger", "verify", path)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,13 +33,16 @@ app = typer.Typer(help="Removal requests for one model: add, undo, and one patch
 def create(
     ledger: LedgerArgument,
     model: Annotated[str, typer.Option("--model", help="Folder, hub id, openclip:NAME,WEIGHTS, or sandbox.")],
-    method: Annotated[str, typer.Option("--method", help="Method; see 'ls methods'.")] = "project",
+    method: Annotated[str, typer.Option("--method", help="Method; see 'ls methods'.")] = "redirect",
     settings: SetOption = None,
     retain: RetainOption = None,
     background: Annotated[
         list[str] | None,
         typer.Option("--background", help="Name of the rest of the world, or a file. Repeatable."),
     ] = None,
+    other_names: Annotated[
+        Literal["auto", "wordnet", "none"], typer.Option("--other-names", help="Where other names come from.")
+    ] = "auto",
     templates: TemplatesOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random in the method.")] = 0,
     offline: OfflineOption = False,
@@ -58,6 +61,7 @@ def create(
         method=chosen,
         retain=_names(retain),
         background=_names(background),
+        other_names=other_names,
         template=templates or "photo",
         seed=seed,
     )
@@ -242,8 +246,9 @@ def _header(ledger: "Ledger") -> dict[str, Any]:
         "method": header.method,
         "settings": [f"{name}={value}" for name, value in header.settings.items()],
         "templates": list(header.templates),
-        "retain": ["common nouns"] if header.general else list(header.retain),
-        "background": list(header.background),
+        "retain": list(header.retain),
+        "background": [f"{len(header.background)} names"],
+        "other names": header.other_names,
         "seed": str(header.seed),
         "created": ledger.entries[0].time,
         "live": str(len(ledger.live)),

@@ -45,12 +45,11 @@ class Header(Config):
     retain: tuple[str, ...]
     """Names of what must still be recognised."""
 
-    general: bool
-    """True when `retain` is the list of common nouns because none was given: other names of what is forgotten, and
-    kinds of it, then leave the list too."""
-
     background: tuple[str, ...]
     """Names of the rest of the world; other names of what is forgotten, and kinds of it, leave the list."""
+
+    other_names: Literal["auto", "wordnet", "none"]
+    """Where other names of what is forgotten come from when the requests are composed."""
 
     seed: int = Field(ge=0, lt=2**31)
     """Seed of everything random in the method. Always written: it has no default here."""

@@ -8,14 +8,14 @@ from clip_unlearn.core.request import Concept, Request, key
 from clip_unlearn.errors import RequestError
 
 Related: TypeAlias = Callable[[Sequence[str]], Collection[str]]
-"""Which names of general lists are about something that is named: "sofa" for "couch"."""
+"""Which names of the background are about something that is named: "sofa" for "couch"."""
 
 
 def joint_request(header: Header, live: Sequence[Addition], *, related: Related) -> Request:
     """Return the one request whose edit forgets what all live requests ask for.
 
-    Names to forget win over names to retain, of whichever request; `overruled` lists the losers. General lists, the
-    background and a `retain` that nobody gave, also lose what is `related` to a name to forget.
+    Names to forget win over names to retain, of whichever request; `overruled` lists the losers. The background also
+    loses what is `related` to a name to forget.
 
     Raises:
         RequestError: if no request is live.
@@ -26,7 +26,7 @@ def joint_request(header: Header, live: Sequence[Addition], *, related: Related)
     forgotten = [name for concept in forget for name in concept.names]
     barred = {key(name) for name in forgotten}
     kin = barred | {key(name) for name in related(forgotten)}
-    kept = _without(header.retain, kin if header.general else barred)
+    kept = _without(header.retain, barred)
     present = barred | {key(name) for name in kept}
     more = _spellings(name for addition in live for name in addition.retain)
     return Request(
@@ -41,8 +41,7 @@ def joint_request(header: Header, live: Sequence[Addition], *, related: Related)
 def overruled(header: Header, live: Sequence[Addition]) -> tuple[str, ...]:
     """Return the names that were given to be retained but that a live request forgets, sorted."""
     barred = {key(name) for addition in live for concept in addition.concepts for name in concept.names}
-    given = [] if header.general else list(header.retain)
-    wanted = _spellings([*given, *(name for addition in live for name in addition.retain)])
+    wanted = _spellings([*header.retain, *(name for addition in live for name in addition.retain)])
     return tuple(name for name_key, name in sorted(wanted.items()) if name_key in barred)
 
 

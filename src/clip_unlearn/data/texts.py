@@ -34,7 +34,7 @@ def embed_texts(model: Model, sentences: Sequence[str]) -> Tensor:
     raw = _load(path, len(sentences)) if path else None
     if raw is None:
         raw = model.replace(outputs={}).texts(sentences).float().cpu()
-        if path:
+        if path and bool(raw.isfinite().all()):
             # A full disk costs the next run its time, not this one its result.
             with contextlib.suppress(StorageError):
                 tensors.write(path, {"texts": raw})

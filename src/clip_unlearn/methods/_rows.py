@@ -86,10 +86,12 @@ def check_apart(moved: Tensor, retained: Tensor, names: Sequence[str]) -> None:
     alike = moved @ retained.T
     parts = alike if len(retained) >= moved.shape[1] else moved @ torch.linalg.pinv(retained)
     for row, own, weights in zip(moved, alike, parts, strict=True):
-        inside = float((row - weights @ retained).norm()) < SAME if len(retained) < len(row) else False
-        if inside or float(own.max()) > 1 - SAME:
-            order = (weights if inside else own).abs().argsort(descending=True).tolist()
-            shown = ", ".join(f"'{names[place]}'" for place in order[: 3 if inside else 1])
+        equal = float(own.max()) > 1 - SAME
+        inside = len(retained) < len(row) and float((row - weights @ retained).norm()) < SAME
+        if equal or inside:
+            share = (own if equal else weights).abs()
+            order = share.argsort(descending=True).tolist()[: 1 if equal else 3]
+            shown = ", ".join(f"'{names[place]}'" for place in order if share[place] >= SAME * share.max())
             raise UnsupportedError(
                 f"What is to be forgotten cannot be told apart in this model from what is to be retained: {shown}. "
                 "Remove that from the names to retain, or use another name."

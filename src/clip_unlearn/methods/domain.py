@@ -48,7 +48,7 @@ class Domain(Method):
     needs: ClassVar = frozenset({"texts"})
     paper: ClassVar = "arXiv 2512.14113: modes and canonical images; its recipe is not published, the solve is ours"
     ceiling: ClassVar = "F2"
-    tunable: ClassVar = {"strength": (0.05, 2.0)}
+    tunable: ClassVar = {"strength": (0.05, 1.0)}
 
     mode: Literal["class", "class_in_domain", "domain_complete"] = "class"
     """The class in all domains; in one domain, spared in the others; or in one domain with whatever is left of it

@@ -16,12 +16,14 @@ from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.record import Source
-from clip_unlearn.core.request import Concept, Request
+from clip_unlearn.core.request import Concept, Request, key
 from clip_unlearn.core.versions import version
 from clip_unlearn.errors import DataError, UnsupportedError, WeightsError
 from clip_unlearn.files import atomic
 from clip_unlearn.models.open import open_model
 from clip_unlearn.prompts.expand import common_nouns, templates
+from clip_unlearn.runs.names import OtherNames, completed
+from clip_unlearn.runs.recipe import DEFAULT_METHOD
 from clip_unlearn.runs.run import make_patch
 
 MANIFEST_FILE: Final = "ledger.json"
@@ -54,15 +56,16 @@ def create(
     ledger: Path,
     model: BaseSource,
     *,
-    method: str | Method = "project",
+    method: str | Method = DEFAULT_METHOD,
     retain: Sequence[str] = (),
     background: Sequence[str] = (),
+    other_names: OtherNames = "auto",
     template: str = "photo",
     seed: int = 0,
 ) -> Ledger:
     """Write a new ledger for a base model and return it; everything later requests share is fixed here.
 
-    Without `retain`, the list of common nouns is retained, as it is now.
+    Without `background`, it is the list of common nouns, as it is now, without what is retained.
 
     Raises:
         OutputError: if something is at `ledger` already.
@@ -82,9 +85,9 @@ def create(
         "method": type(chosen).__module__.rpartition(".")[2],
         "settings": chosen.model_dump(mode="json"),
         "templates": templates(template),
-        "retain": tuple(retain) or common_nouns(),
-        "general": not retain,
-        "background": tuple(background),
+        "retain": tuple(retain),
+        "background": tuple(background) or _nouns(retain),
+        "other_names": other_names,
         "seed": seed,
     }
     # Everything cheap is checked before the model is opened.
@@ -92,8 +95,14 @@ def create(
     opened = open_model(model)
     base = Source(where=opened.source.where, revision=opened.source.revision, digest=opened.fingerprint)
     header = build(Header, {**values, "base": base}, where="ledger")
-    chosen.check(opened, Request(forget=(Concept(name="stand-in for a request"),), retain=header.retain[:1]))
+    lists = {"retain": header.retain[:1], "background": header.background[:1]}
+    chosen.check(opened, Request(forget=(Concept(name="stand-in for a request"),), **lists))
     return ledger_file.create(ledger, header)
+
+
+def _nouns(retain: Sequence[str]) -> tuple[str, ...]:
+    kept = {key(name) for name in retain}
+    return tuple(noun for noun in common_nouns() if key(noun) not in kept)
 
 
 def compose(ledger: Path, out: Path, *, model: BaseSource | None = None, force: bool = False) -> tuple[Patch, Manifest]:
@@ -137,11 +146,12 @@ def joint_patch(ledger: Ledger, *, model: BaseSource | None = None) -> Patch:
         return Patch(reason=NOTHING_LIVE)
     header = ledger.header
     method = build(methods.find(header.method), header.settings, where=f"method {header.method} of the ledger")
-    return make_patch(opened, joint(ledger), method)
+    request = completed(opened, joint(ledger), other_names=header.other_names, background="none")
+    return make_patch(opened, request, method)
 
 
 def joint(ledger: Ledger) -> Request:
-    """Return the one request that all live requests of a ledger amount to.
+    """Return the one request that all live requests of a ledger amount to, before other names are looked up.
 
     Raises:
         RequestError: if no request is live.

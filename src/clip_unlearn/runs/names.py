@@ -30,7 +30,11 @@ def completed(model: Model, request: Request, *, other_names: OtherNames, backgr
     Raises:
         UnsupportedError: for `wordnet` where no WordNet is installed.
     """
-    offered = [_offered(concept, request, other_names) for concept in request.forget]
+    offered: list[tuple[str, ...]] = []
+    for concept in request.forget:
+        taken = {key(name) for names in offered for name in names}
+        names = _offered(concept, request, other_names)
+        offered.append(tuple(name for name in names if key(name) not in taken))
     if background == "nouns" and not request.background:
         named = [name for concept in request.forget for name in concept.names]
         barred = {key(name) for name in (*named, *request.retain, *(name for names in offered for name in names))}
@@ -49,7 +53,8 @@ def _offered(concept: Concept, request: Request, where: OtherNames) -> tuple[str
     sources = [thesaurus.synonyms(name) for name in concept.names]
     if where == "wordnet":
         sources += [wordnet.synonyms(name) for name in concept.names]
-    claimed = {key(name) for one in request.forget for name in one.names} | {key(name) for name in request.retain}
+    named = (name for one in request.forget for name in one.names)
+    claimed = {key(name) for name in (*named, *request.retain, *request.background)}
     found = {key(name): name for names in reversed(sources) for name in reversed(names)}
     ordered = dict.fromkeys(key(name) for names in sources for name in names)
     return tuple(found[form] for form in ordered if form not in claimed)

@@ -104,8 +104,9 @@ def preview(recipe: Recipe, *, model: Model | None = None) -> Preview:
     """Return which retained classes the edit of a recipe would move; nothing is written but caches.
 
     Listed are the names to retain, or the background where there are none, and all classes of the data. Each stands in
-    for its own pictures: the picture of a class is its name's unit embedding. With data the same margins are measured
-    on the pictures, and the rank correlation says how far the prediction can be trusted.
+    for its own pictures: the picture of a class is its name's unit embedding. That is crude: real pictures lie farther
+    from every name, and an edit that holds the names moves them otherwise, mostly less. With data the same margins are
+    measured on the pictures, and the rank correlation says how far the prediction can be trusted.
 
     Raises:
         InputError: if anything in the recipe is not usable.

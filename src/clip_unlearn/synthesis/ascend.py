@@ -158,24 +158,24 @@ class _Climb:
         steps, active = torch.zeros_like(every), every
         for number, draw in enumerate(draws.tolist()):
             if settings.check_every and number and number % settings.check_every == 0:
-                active = active[~self.judged(self.embedded(pixels[active]), active)[1]]
+                active = active[~self._judged(self._embedded(pixels[active]), active)[1]]
             if not len(active):
                 break
             if settings.blur_every and number and number % settings.blur_every == 0:
                 pixels[active] = blurred(pixels[active], settings.blur)
             left = 1 - number / settings.steps
             most = (settings.shift * left * side for side in pixels.shape[2:])
-            direction = self.gradient(
+            direction = self._gradient(
                 pixels[active], active, [int(d * (int(m) + 1)) for d, m in zip(draw, most, strict=True)]
             )
             velocity[active] = settings.momentum * velocity[active] + (1 - settings.momentum) * _level(direction)
             pixels[active] = (pixels[active] + left * settings.rate * _level(velocity[active])).clamp(0, 1)
             steps[active] = number + 1
-        embeddings = self.embedded(pixels)
+        embeddings = self._embedded(pixels)
         cosine = (unit(embeddings.to(self.own)) * self.own).sum(1)
-        return pixels, embeddings, cosine, *self.judged(embeddings, every), steps
+        return pixels, embeddings, cosine, *self._judged(embeddings, every), steps
 
-    def gradient(self, pixels: Tensor, which: Tensor, shift: list[int]) -> Tensor:
+    def _gradient(self, pixels: Tensor, which: Tensor, shift: list[int]) -> Tensor:
         with torch.enable_grad():
             shifted = pixels.roll(shift, (2, 3)).requires_grad_()
             embeddings = self.model.images(self.model.adapter.pixels.normalise(shifted))
@@ -191,10 +191,10 @@ class _Climb:
         return found.roll([-step for step in shift], (2, 3))
 
     @torch.no_grad()
-    def embedded(self, pixels: Tensor) -> Tensor:
+    def _embedded(self, pixels: Tensor) -> Tensor:
         return self.model.images(self.model.adapter.pixels.normalise(pixels))
 
-    def judged(self, embeddings: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def _judged(self, embeddings: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         shares = (self.model.logit_scale * cosines(embeddings, self.rows)).softmax(1)
         probability = shares.gather(1, self.wanted[which].unsqueeze(1)).squeeze(1)
         return probability, (shares.argmax(1) == self.wanted[which]) & (probability > self.settings.probability)

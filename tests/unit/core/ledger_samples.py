@@ -18,8 +18,8 @@ def header(**values: object) -> Header:
         "settings": {"strength": 0.9, "centre": "retain"},
         "templates": ("a photo of a {}.",),
         "retain": ("cat", "dog"),
-        "general": False,
         "background": (),
+        "other_names": "none",
         "seed": 0,
     }
     return Header.model_validate({**usual, **values})

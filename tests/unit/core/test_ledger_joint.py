@@ -115,7 +115,7 @@ def test_a_synonym_is_stronger_than_a_found_name() -> None:
     )
 
 
-def test_a_general_list_loses_what_is_related_a_given_one_only_the_name() -> None:
+def test_the_background_loses_what_is_related_the_names_to_retain_only_the_name() -> None:
     words = ("car", "sports car", "cup", "tree")
     asked = [addition("R-1", "Sports_Car | mug")]
     seen = []
@@ -124,13 +124,10 @@ def test_a_general_list_loses_what_is_related_a_given_one_only_the_name() -> Non
         seen.extend(names)
         return {"Car", "cup", "word of no list"}
 
-    general = joint_request(header(retain=words, general=True, background=words), asked, related=related)
+    joint = joint_request(header(retain=words, background=words), asked, related=related)
     assert seen == ["Sports_Car", "mug"]
-    assert general.retain == general.background == ("tree",)
-    given_list = joint_request(header(retain=words, background=words), asked, related=related)
-    assert given_list.retain == ("car", "cup", "tree")
-    assert given_list.background == ("tree",)
-    assert overruled(header(retain=words, general=True), asked) == ()
+    assert joint.retain == ("car", "cup", "tree")
+    assert joint.background == ("tree",)
     assert overruled(header(retain=words), asked) == ("sports car",)
 
 

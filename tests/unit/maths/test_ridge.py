@@ -209,7 +209,9 @@ def test_on_the_text_side_several_names_stay_in_their_span():
 def test_held_names_stay_as_their_weight_grows():
     moved, held = rows(2, 8), rows(4, 8, seed=1)
     gaps = [
-        float((held @ ridge_edit(moved, -moved, held, forget_weight=10.0, retain_weight=weight).dense().T - held).norm())
+        float(
+            (held @ ridge_edit(moved, -moved, held, forget_weight=10.0, retain_weight=weight).dense().T - held).norm()
+        )
         for weight in (0.0, 1.0, 1e2, 1e4, 1e6)
     ]
     assert gaps == sorted(gaps, reverse=True)

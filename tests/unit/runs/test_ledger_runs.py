@@ -71,9 +71,10 @@ def test_the_header_fixes_all_that_the_edit_depends_on(sandbox: Model, tmp_path:
     header = made.header
     assert header.base.where == "sandbox"
     assert header.base.digest == sandbox.fingerprint
-    assert (header.method, header.seed, header.general) == ("project", 3, True)
+    assert (header.method, header.seed, header.other_names) == ("project", 3, "auto")
     assert header.settings == {"strength": 0.5, "centre": "retain", "pool": "mean"}
-    assert header.retain == common_nouns()
+    assert header.retain == ()
+    assert header.background == common_nouns()
     assert len(header.templates) > 1
 
 
@@ -202,13 +203,16 @@ def test_general_nouns_leave_with_what_they_name_as_if_they_had_never_been_liste
     tmp_path: Path, sandbox: Model
 ) -> None:
     path = tmp_path / "l.jsonl"
-    ledger_patch.create(path, sandbox, background=["sofa", "tree", "word of no list", "couch"])
+    ledger_patch.create(path, sandbox, retain=["zebra"])
     for name in ("couch", "sports car", "Cats", "thing of no list"):
         ledger.add(path, [name])
     joint = ledger_patch.joint(ledger_file.read(path))
-    assert joint.retain == common_nouns(without=["couch", "sports car", "Cats", "thing of no list"])
-    assert joint.background == ("tree", "word of no list")
-    assert not {"sofa", "car", "cat"} & set(joint.retain)
+    left = common_nouns(without=["couch", "sports car", "Cats", "thing of no list"])
+    assert joint.background == tuple(noun for noun in left if noun != "zebra")
+    assert not {"sofa", "car", "cat"} & set(joint.background)
+    patch, _ = ledger_patch.compose(path, path.with_name("out"), model=sandbox)
+    assert patch.origin is not None
+    assert patch.origin.method == "redirect"
     assert {"sofa", "car", "cat"} < set(common_nouns())
 
 

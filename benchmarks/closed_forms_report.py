@@ -139,7 +139,7 @@ def table(found: Row) -> str:
         "trained, unknown to thesaurus and background in that edit. Worst wording: the worst of the name, its plural,",
         "misspellings, other names and phrases. Only wordings that found 30 % of the pictures before count. Other",
         "data: without classes that are the forgotten thing. AUC: how well the name ranks its own pictures after the",
-        "edit (retrained models without the class: .25-.46). ms: time of one edit, embeddings of names given.",
+        "edit; at .5 the name says nothing. ms: time of one edit, embeddings of names given.",
         "",
         f"Command: `{found['command']}`. Machine: {found['machine']}. Version {found['version']}.",
         "",

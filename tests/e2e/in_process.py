@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import rich.console  # noqa: F401  (reads os.environ when first imported, which the tests replace)
 
 
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -136,7 +136,7 @@ CASES: dict[str, tuple[Arrange, str]] = {
         "data",
     ),
     "setting too small": (forget("--forget", "mug", "--set", "strength=0"), "strength"),
-    "setting too large": (forget("--forget", "mug", "--set", "strength=1.5"), "strength"),
+    "setting too large": (forget("--forget", "mug", "--set", "strength=9"), "strength"),
     "setting not a number": (forget("--forget", "mug", "--set", "strength=much"), "strength"),
     "negative seed": (forget("--forget", "mug", "--seed", "-1"), "seed"),
     "missing model folder": (lambda _: ["forget", "--model", "./nowhere", "--forget", "mug"], "does not exist"),

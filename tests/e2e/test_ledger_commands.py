@@ -53,7 +53,18 @@ def path(opened: bytes, tmp_path: Path) -> Path:
 
 def test_from_the_first_request_to_a_verified_checkpoint(tmp_path: Path, say: Say) -> None:
     path, patch, baked = tmp_path / "l.jsonl", tmp_path / "patch", tmp_path / "baked"
-    fixed = ("--model", "sandbox", "--set", "strength=0.9", "--retain", "tree", "--retain", "house")
+    fixed = (
+        "--model",
+        "sandbox",
+        "--method",
+        "project",
+        "--set",
+        "strength=0.9",
+        "--retain",
+        "tree",
+        "--retain",
+        "house",
+    )
     assert "method project" in say("ledger", "create", path, *fixed)
     added = say("ledger", "add", path, "--forget", "mug | cup", "--id", "R-1", "--note", "letter of 3 May")
     assert "added   R-1 " in added
@@ -161,7 +172,8 @@ def changed(old: bytes, new: bytes, *words: str) -> Arrange:
     def arrange(folder: Path) -> list[str]:
         path = folder / "requests.jsonl"
         assert old in path.read_bytes()
-        path.write_bytes(path.read_bytes().replace(old, new))
+        first, rest = path.read_bytes().split(b"\n", 1)
+        path.write_bytes(first + b"\n" + rest.replace(old, new))
         return on(*words)(folder)
 
     return arrange

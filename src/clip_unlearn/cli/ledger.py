@@ -36,10 +36,6 @@ def create(
     method: Annotated[str, typer.Option("--method", help="Method; see 'ls methods'.")] = "redirect",
     settings: SetOption = None,
     retain: RetainOption = None,
-    background: Annotated[
-        list[str] | None,
-        typer.Option("--background", help="Name of the rest of the world, or a file. Repeatable."),
-    ] = None,
     other_names: Annotated[
         Literal["auto", "wordnet", "none"], typer.Option("--other-names", help="Where other names come from.")
     ] = "auto",
@@ -60,7 +56,6 @@ def create(
         model,
         method=chosen,
         retain=_names(retain),
-        background=_names(background),
         other_names=other_names,
         template=templates or "photo",
         seed=seed,

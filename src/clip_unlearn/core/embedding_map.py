@@ -70,9 +70,9 @@ def used(model: Model, tower: TowerName, names: Sequence[str]) -> tuple[str, ...
     if parameters:
         leaves = {name: model.weights[name].detach().requires_grad_() for name in parameters}
         with torch.enable_grad():
-            embedding = _embed_anything(model.replace(leaves), tower)
-        if embedding.requires_grad:
-            gradients = torch.autograd.grad(embedding.sum(), list(leaves.values()), allow_unused=True)
+            total = _embed_anything(model.replace(leaves), tower).sum()
+        if total.requires_grad:
+            gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
             found |= {name for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
     return tuple(name for name in names if name in found)
 

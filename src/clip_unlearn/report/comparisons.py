@@ -42,7 +42,7 @@ class Comparison:
     @property
     def unit(self) -> Unit:
         """Return how the values are written: cosines by name, shares by name or range, everything else as it is."""
-        if "drift" in self.name or "cosine" in self.name:
+        if any(word in self.name for word in ("drift", "cosine", "AUC")):
             return "cosine"
         levels = [reading for reading in (self.before, self.after) if reading is not None]
         values = [reading.value for reading in levels]

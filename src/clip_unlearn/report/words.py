@@ -15,6 +15,9 @@ HINTS: Final = {
     "retain mean reciprocal rank": "the same for all other classes; should stay",
     "image drift": "mean cosine between the embeddings of other classes' pictures before and after; 1 is no drift",
     "text drift": "the same for their names; 1 is no drift",
+    "over-forgetting AUC": "how often a picture of the class scores higher with its name than one of another class; at "
+    "0.5 the name says nothing, far below it the edit shows",
+    "predicted retain accuracy change": "what the budget was kept by, before anything was measured",
 }
 """Known totals in the order in which a report shows them. Readings not named here follow, without a hint."""
 

@@ -58,14 +58,13 @@ def create(
     *,
     method: str | Method = DEFAULT_METHOD,
     retain: Sequence[str] = (),
-    background: Sequence[str] = (),
     other_names: OtherNames = "auto",
     template: str = "photo",
     seed: int = 0,
 ) -> Ledger:
     """Write a new ledger for a base model and return it; everything later requests share is fixed here.
 
-    Without `background`, it is the list of common nouns, as it is now, without what is retained.
+    The background is the list of common nouns, as it is now, without what is retained.
 
     Raises:
         OutputError: if something is at `ledger` already.
@@ -86,7 +85,7 @@ def create(
         "settings": chosen.model_dump(mode="json"),
         "templates": templates(template),
         "retain": tuple(retain),
-        "background": tuple(background) or _nouns(retain),
+        "background": _nouns(retain),
         "other_names": other_names,
         "seed": seed,
     }

@@ -35,7 +35,7 @@ def spied(tiny_clip) -> tuple[Model, list[int]]:
 
 
 def removal(model: Model) -> AffineMap:
-    return remove_directions(model.texts(["dog"]).detach(), strength=1.0)
+    return remove_directions(model.texts(["dog"]).detach(), strength=0.5)
 
 
 def test_the_second_time_the_tower_rests(spied, own_cache):
@@ -120,6 +120,18 @@ def test_the_output_map_is_applied_after_loading(spied):
     torch.testing.assert_close(found, removal(model)(raw))
     assert float((found - raw).norm()) > 0.1
     assert torch.equal(embed_texts(model, SENTENCES), raw)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_what_is_stored_is_without_the_output_map(spied):
+    model, sizes = spied
+    raw = model.texts(SENTENCES).detach()
+    edited = model.replace(outputs={"text": removal(model)})
+    expected = removal(model)(raw)
+    sizes.clear()
+    torch.testing.assert_close(embed_texts(edited, SENTENCES), expected)
+    torch.testing.assert_close(embed_texts(model, SENTENCES), raw)
+    assert sizes == [3]
 
 
 def test_a_broken_model_shows_as_such_and_is_not_stored(spied, own_cache):

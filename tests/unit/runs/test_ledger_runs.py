@@ -120,6 +120,8 @@ def test_any_one_request_can_be_undone(gone: str, path: Path, sandbox: Model, tm
 
 def test_the_sum_of_single_patches_leaves_a_residual_and_the_joint_edit_does_not(path: Path, sandbox: Model) -> None:
     names = ["mug", "bowl", "teapot", "vase"]
+    path = path.with_name("projected.jsonl")
+    ledger_patch.create(path, sandbox, method="project", retain=RETAIN, other_names="none")
     for name in names:
         ledger.add(path, [name])
     joint = Patch.from_pretrained(compose(path, "joint", sandbox)).apply(sandbox)

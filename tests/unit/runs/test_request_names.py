@@ -129,3 +129,11 @@ def test_wordnet_adds_to_the_thesaurus(sandbox, monkeypatch):
     monkeypatch.setattr(wordnet, "synonyms", lambda name: ("sedan", "Automobile", "machine") if name == "car" else ())
     assert found(sandbox, asking("car"), other_names="wordnet") == (("automobile", "motor car", "sedan"),)
     assert found(sandbox, asking("car"), other_names="auto") == (("automobile", "motor car"),)
+
+
+def test_other_names_are_no_background_even_if_the_model_does_not_know_them(sandbox, monkeypatch):
+    monkeypatch.setattr(wordnet, "synonyms", lambda _name: ("Zebra",))
+    done = completed(sandbox, asking("car"), other_names="wordnet", background="nouns")
+    assert "zebra" in completed(sandbox, asking("car"), other_names="auto", background="nouns").background
+    assert "zebra" not in done.background
+    assert "Zebra" not in done.forget[0].names

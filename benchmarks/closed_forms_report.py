@@ -80,7 +80,8 @@ def joint_cell(rows: Sequence[Row]) -> str:
 
 def section(result: Row) -> list[str]:
     """Return the tables of one model and data set."""
-    methods = {label: found for label, found in result["methods"].items() if "single" in found}
+    order = sorted(result["methods"], key=lambda label: ORDER.index(label) if label in ORDER else len(ORDER))
+    methods = {label: result["methods"][label] for label in order if "single" in result["methods"][label]}
     count = len(next(iter(methods.values()))["single"])
     before = mean([share(row["forget"], "before") for row in next(iter(methods.values()))["single"]])
     others = ", ".join(result["other data"]) or "none"
@@ -165,6 +166,13 @@ def figure(found: Row) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+OFF = -1.0
+"""Points on other data below which a method is named beside the chart instead of stretching it."""
+
+ORDER = ("redirect", "redirect, strength 1", "redirect, text side", "ccup", "ccup, convention C", "project")
+"""Methods in the order of the tables; others follow."""
+
+
 def panel(result: Row, left: int, width: int, height: int) -> list[str]:
     """Return the marks of one data set."""
     points = [
@@ -172,20 +180,24 @@ def panel(result: Row, left: int, width: int, height: int) -> list[str]:
         for label, one in result["methods"].items()
         if "single" in one
     ]
-    lowest = min(-0.5, *(x for _, x, _ in points))
+    off, points = [one for one in points if one[1] < OFF], [one for one in points if one[1] >= OFF]
+    lowest = min(-0.3, *(x for _, x, _ in points))
     highest = max(5.0, *(y for _, _, y in points))
     x0, y0, wide, tall = left + 50, 40, width - 190, height - 90
     parts = [
         f'<text x="{x0}" y="20" font-weight="bold">{result["model"]}, {result["data"]}</text>',
         f'<line x1="{x0}" y1="{y0 + tall}" x2="{x0 + wide}" y2="{y0 + tall}" stroke="#999"/>',
         f'<line x1="{x0}" y1="{y0}" x2="{x0}" y2="{y0 + tall}" stroke="#999"/>',
-        f'<text x="{x0}" y="{y0 + tall + 16}">{lowest:.1f}</text>',
+        f'<text x="{x0}" y="{y0 + tall + 16}">{lowest:.2f}</text>',
         f'<text x="{x0 + wide}" y="{y0 + tall + 16}" text-anchor="end">0</text>',
         f'<text x="{x0}" y="{y0 + tall + 32}">other data, points (right is better)</text>',
         f'<text x="{x0 - 6}" y="{y0 + tall}" text-anchor="end">0</text>',
         f'<text x="{x0 - 6}" y="{y0 + 8}" text-anchor="end">{highest:.0f}</text>',
         f'<text x="{x0}" y="{y0 - 6}">held-out names still recognised, % (down is better)</text>',
     ]
+    for place, (label, x, y) in enumerate(off):
+        told = f"off the chart: {label} ({x:.1f}, {y:.1f} %)"
+        parts.append(f'<text x="{x0}" y="{y0 + tall + 46 + 12 * place}" font-size="10">{told}</text>')
     for place, (label, x, y) in enumerate(points):
         across = x0 + wide * (1 - min(0.0, x) / lowest)
         down = y0 + tall * (1 - y / highest)

@@ -38,7 +38,9 @@ def _first_problem(kind: type[BaseModel], error: ValidationError, where: str) ->
         return f"{where}: unknown setting '{name}'.{nearest(str(problem['loc'][-1]), known)} Settings: {options}."
     if problem["type"] == "missing":
         return f"{where}: setting '{name}' is missing. Add it."
-    return f"{where}: {name} = {problem['input']!r} is not usable: {problem['msg'].lower()}. Change it."
+    # The first letter alone: what is quoted in the message, such as an allowed value, keeps its case.
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"{where}: {name} = {problem['input']!r} is not usable: {message}. Change it."
 
 
 def _fields_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -144,7 +144,7 @@ def clean_name(name: str) -> str:
         raise RequestError("A name is empty. Give every class a name.")
     if len(text) > NAME_LIMIT:
         raise RequestError(f"Name '{text[:40]}...' has {len(text)} characters. Keep names under {NAME_LIMIT}.")
-    if any(unicodedata.category(letter) == "Cc" for letter in text) or "{" in text or "}" in text:
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text) or "{" in text or "}" in text:
         raise RequestError(f"Name {text!r} holds control characters or braces. Remove them.")
     return text
 

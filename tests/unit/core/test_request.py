@@ -39,7 +39,7 @@ def test_a_contradiction_is_said_with_its_way_out(message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\0b", "a{}b", "{", "\x7f"])
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\0b", "a{}b", "{", "\x7f", "mug\udcff"])
 def test_control_characters_and_braces_are_refused(name):
     with pytest.raises(RequestError, match=r"holds control characters or braces\. Remove them\.$"):
         clean_name(name)

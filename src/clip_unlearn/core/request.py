@@ -137,14 +137,17 @@ def clean_name(name: str) -> str:
     """Return the name in Unicode form NFC, without outer or double spaces.
 
     Raises:
-        RequestError: if it is empty, longer than 200 characters, or holds control characters or braces.
+        RequestError: if it is empty, longer than 200 characters, is not proper Unicode, or holds control
+            characters or braces.
     """
     text = " ".join(word for word in unicodedata.normalize("NFC", name).split(" ") if word).strip()
     if not text:
         raise RequestError("A name is empty. Give every class a name.")
     if len(text) > NAME_LIMIT:
         raise RequestError(f"Name '{text[:40]}...' has {len(text)} characters. Keep names under {NAME_LIMIT}.")
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text) or "{" in text or "}" in text:
+    if any(unicodedata.category(letter) == "Cs" for letter in text):
+        raise RequestError(f"Name {text!r} is not proper Unicode. Give it in UTF-8.")
+    if any(unicodedata.category(letter) == "Cc" for letter in text) or "{" in text or "}" in text:
         raise RequestError(f"Name {text!r} holds control characters or braces. Remove them.")
     return text
 

@@ -32,9 +32,15 @@ def mean_unit_rows(vectors: Tensor, size: int) -> Tensor:
     Shapes: [k * size, d] -> [k, d].
     """
     step = size * max(1, CHUNK // max(1, size * vectors.shape[1]))
-    parts = torch.split(vectors, step)
-    means = [unit(part.double()).view(-1, size, part.shape[1]).mean(1) for part in parts]
+    means = [_mean_unit(part.double().view(-1, size, part.shape[1])) for part in torch.split(vectors, step)]
     return torch.cat(means) if means else vectors.new_zeros((0, vectors.shape[1]), dtype=torch.float64)
+
+
+def _mean_unit(groups: Tensor) -> Tensor:
+    """Return the mean of the unit vectors of each group, without writing them out: [k, size, d] -> [k, d]."""
+    norms = groups.norm(dim=-1)
+    shares = torch.where(norms <= NULL, torch.zeros_like(norms), 1 / norms.clamp_min(NULL)) / groups.shape[1]
+    return torch.bmm(shares.unsqueeze(1), groups).squeeze(1)
 
 
 def orthonormal_basis(vectors: Tensor, *, tolerance: float = 1e-6) -> Tensor:

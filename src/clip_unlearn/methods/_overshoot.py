@@ -43,7 +43,7 @@ def overshoot(
     noun, the strength is twice the 95 % quantile. The names to forget are no part of it.
     """
     nouns, synonyms = _pairs(request)
-    if len(nouns) < FEWEST:
+    if len(nouns) < FEWEST or not len(held):
         return USUAL
     rows = unit(name_rows(model, request, [*nouns, *synonyms]))
     first, second = rows[: len(nouns)], rows[len(nouns) :]
@@ -55,7 +55,7 @@ def overshoot(
     rest = (1 - (same.double() @ weights) * own).clamp_min(0)
     gain = (1 - (first @ neutral).square()) * carried / (own + rest / forget_weight)
     missing = (first * second).sum(1) - best
-    known = missing > 0
+    known = (missing > 0) & missing.isfinite()
     if int(known.sum()) < FEWEST:
         return USUAL
     needed = torch.where(gain > 0, missing / gain.clamp_min(1e-12), torch.inf)[known]

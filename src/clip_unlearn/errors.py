@@ -6,6 +6,7 @@ ClipUnlearnError            exit code 1
 │   ├── SettingError        a setting or recipe key: unknown, out of range
 │   ├── UnknownNameError    a method, probe, model, data set or class nobody knows
 │   ├── DataError           images, tables, lists
+│   │   └── UndefinedError  a measurement that these data do not define
 │   ├── WeightsError        checkpoint and patch files
 │   ├── OutputError         the output folder
 │   └── UnsupportedError    a method that needs what this model or request lacks
@@ -43,6 +44,10 @@ class UnknownNameError(InputError):
 
 class DataError(InputError):
     """Images, tables or lists cannot be read or do not fit together."""
+
+
+class UndefinedError(DataError):
+    """A measurement is not defined on these data; a run records that, with the reason, and goes on."""
 
 
 class WeightsError(InputError):

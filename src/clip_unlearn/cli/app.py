@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
-from clip_unlearn.cli import console, export, forget, inspect, ledger, models, plan
+from clip_unlearn.cli import console, export, forget, inspect, ledger, models, plan, synthesize
 from clip_unlearn.errors import ClipUnlearnError
 
 EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage."
+
+INTERRUPTED = "interrupted; no results were written; where a journal was kept, --resume goes on from it"
+INTERRUPTED_CODE = 130
 
 app = typer.Typer(
     name="clip-unlearn",
@@ -40,6 +43,7 @@ def _root(
 for command in (
     forget.forget,
     plan.plan,
+    synthesize.synthesize,
     models.apply,
     export.export,
     export.reembed,
@@ -63,5 +67,10 @@ def main() -> None:
         console.show_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.show_error("interrupted; nothing was written")
-        sys.exit(130)
+        console.show_error(INTERRUPTED)
+        sys.exit(INTERRUPTED_CODE)
+    except SystemExit as stopped:
+        # Typer turns an interruption of a command into this exit code, without a word.
+        if stopped.code == INTERRUPTED_CODE:
+            console.show_error(INTERRUPTED)
+        raise

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 HEADLINES = (
     "forget accuracy",
+    "synthetic forget accuracy",
+    "synthetic minus real forget accuracy",
     "retain accuracy",
     "neighbour accuracy",
     "forget top-5 accuracy",
     "retain top-5 accuracy",
     "worst name accuracy",
     "over-forgetting AUC",
+    "average score",
     "image drift",
     "text drift",
     "predicted retain accuracy change",
@@ -28,6 +31,8 @@ HEADLINES = (
     "top-5 accuracy",
     "mean reciprocal rank",
 )
+DETAILED = ("worst name accuracy", "synthetic forget accuracy", "average score")
+"""Headlines that are totals although they say what they are about."""
 QUIET_SECONDS = 2.0
 
 
@@ -64,7 +69,7 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
     """Write the headline readings as a before/after table."""
     rows = []
     for name in HEADLINES:
-        named = [one for one in readings if one.name == name and (not one.of or name == "worst name accuracy")]
+        named = [one for one in readings if one.name == name and (not one.of or name in DETAILED)]
         # Several classes to forget have a worst wording each; the last one that stays is the worst of them.
         by_subject = {one.subject: one for one in sorted(named, key=lambda one: one.value)}
         if by_subject:
@@ -78,7 +83,7 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
 def _cell(reading: Reading | None) -> str:
     if reading is None:
         return ""
-    if "drift" in reading.name or "rank" in reading.name:
+    if any(word in reading.name for word in ("drift", "rank", "score")):
         return f"{reading.value:.3f} ({reading.low:.3f} to {reading.high:.3f})"
     sign = "+" if reading.subject == "change" else ""
     if "AUC" in reading.name:

@@ -31,6 +31,9 @@ BudgetOption = Annotated[
 DataOption = Annotated[
     str | None, typer.Option("--data", help="Images to measure on: folder, Parquet, CSV, shards, or sandbox.")
 ]
+OtherDataOption = Annotated[
+    list[str] | None, typer.Option("--other-data", help="Other labelled images, which should not suffer. Repeatable.")
+]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Part of the data: all, stop, select or audit.")]
 TemplatesOption = Annotated[
     str | None, typer.Option("--templates", help="Template set, file, or one sentence with {}.")
@@ -39,7 +42,7 @@ ProbeOption = Annotated[list[str] | None, typer.Option("--probe", help="What to 
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random in the method.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to compute: cpu, cuda, ...")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
-PLAIN = ("templates", "probes", "seed", "other_names", "background", "budget")
+PLAIN = ("templates", "probes", "other_data", "seed", "other_names", "background", "budget")
 """Flags that stand for the field of the same name in a recipe."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -57,6 +60,7 @@ def forget(
     budget: BudgetOption = None,
     data: DataOption = None,
     split: SplitOption = None,
+    other_data: OtherDataOption = None,
     templates: TemplatesOption = None,
     probes: ProbeOption = None,
     seed: SeedOption = None,
@@ -67,6 +71,7 @@ def forget(
     as_json: JsonOption = False,
     force: ForceOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
 ) -> None:
     """Make a model forget classes: writes a patch, a record and a summary."""
     if offline:
@@ -82,6 +87,7 @@ def forget(
         "budget": budget,
         "data": data,
         "split": split,
+        "other_data": other_data,
         "templates": templates,
         "probes": probes,
         "seed": seed,
@@ -89,7 +95,7 @@ def forget(
         "offline": offline or None,
     }
     values = _merged(recipe, {name: value for name, value in flags.items() if value not in (None, [])})
-    _carry_out(values, out, as_json=as_json, force=force, dry_run=dry_run)
+    _carry_out(values, out, as_json=as_json, force=force, dry_run=dry_run, resume=resume)
 
 
 def demo(
@@ -98,7 +104,7 @@ def demo(
 ) -> None:
     """Make the embedded model forget "mug" and show what changed; replaces the output folder."""
     values: dict[str, Any] = {"model": "sandbox", "forget": ["mug"], "data": "sandbox"}
-    _carry_out(values, out, as_json=as_json, force=True, dry_run=False)
+    _carry_out(values, out, as_json=as_json, force=True, dry_run=False, resume=False)
 
 
 def _merged(recipe: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +160,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
-def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool, dry_run: bool) -> None:
+def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool, dry_run: bool, resume: bool) -> None:
     from clip_unlearn.core.config import build
     from clip_unlearn.runs.plan import check_output, plan
     from clip_unlearn.runs.recipe import Recipe
@@ -168,7 +174,8 @@ def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool,
         console.show_json({"would_write": str(out), "request": prepared.request.model_dump(mode="json")})
         return
     with console.progress():
-        record = run(recipe, out, force=force, command=shlex.join(["clip-unlearn", *sys.argv[1:]]))
+        command = shlex.join(["clip-unlearn", *(word for word in sys.argv[1:] if word != "--resume")])
+        record = run(recipe, out, force=force, resume=resume, command=command)
     if as_json:
         console.show_json(record.model_dump(mode="json"))
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import ForceOption, JsonOption, ModelOption, OfflineOption, SplitOption
+from clip_unlearn.cli.forget import ForceOption, JsonOption, ModelOption, OfflineOption, OtherDataOption, SplitOption
 from clip_unlearn.errors import SettingError
 
 PatchArgument = Annotated[str, typer.Option("--patch", help="Patch folder or hub id.")]
@@ -44,6 +44,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Labelled images: folder, Parquet, CSV, shards, or sandbox.")],
     patch: Annotated[str | None, typer.Option("--patch", help="Patch to compare with the model as it is.")] = None,
     split: SplitOption = None,
+    other_data: OtherDataOption = None,
     templates: Annotated[str, typer.Option("--templates", help="Template set, file, or sentence with {}.")] = "photo",
     offline: OfflineOption = False,
     as_json: JsonOption = False,
@@ -58,6 +59,8 @@ def evaluate(
     from clip_unlearn.runs.evaluate import compare, zero_shot
     from clip_unlearn.runs.recipe import DataChoice
 
+    if other_data and patch is None:
+        raise SettingError("--other-data tells what a patch costs. Give one with --patch.")
     choice = build(DataChoice, {"path": data, "split": split or "all"}, where="--data")
     sentences = template_set(templates)
     with console.progress():
@@ -67,7 +70,9 @@ def evaluate(
             edited = opened if loaded is None else loaded.apply(opened)
             readings = zero_shot(edited, choice.path, templates=sentences, split=choice.split)
         else:
-            readings = compare(opened, loaded.apply(opened), loaded.origin.request, data=choice)
+            readings = compare(
+                opened, loaded.apply(opened), loaded.origin.request, data=choice, others=other_data or ()
+            )
     if as_json:
         console.show_json([reading.model_dump(mode="json") for reading in readings])
     else:

@@ -11,7 +11,7 @@ from torch import Tensor
 from clip_unlearn.core import patch_files
 from clip_unlearn.core.model import Model, Readout, TowerName
 from clip_unlearn.core.patch_files import Parts
-from clip_unlearn.core.record import Origin
+from clip_unlearn.core.record import Origin, Reading
 from clip_unlearn.errors import UnsupportedError, WeightsError
 from clip_unlearn.files import atomic, hub
 from clip_unlearn.maths import lowrank
@@ -35,6 +35,10 @@ class Patch:
 
     origin: Origin | None = None
     """Who made it; filled in by a run, not by methods."""
+
+    readings: tuple[Reading, ...] = ()
+    """What a method measured while it worked, for example on pictures that it made itself. No part of the edit: files
+    hold it as `origin.measured`, into which a run moves it."""
 
     def apply(self, model: Model) -> Model:
         """Return the edited model; the given one is untouched, and untouched weights are shared.

@@ -17,6 +17,9 @@ class Probe(Config, abc.ABC):
     needs_images: ClassVar[bool] = True
     """Whether it measures on images, so that it is skipped, with a reason, in a run without data."""
 
+    needs_others: ClassVar[bool] = False
+    """Whether it measures on other data, in a field `others`, so that it is skipped, with a reason, without any."""
+
     data: str = ""
     """Data source that the probe measures on, as `open_data` understands it; must not overlap with the evidence."""
 

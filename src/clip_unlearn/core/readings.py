@@ -1,5 +1,7 @@
 """Readings from counted outcomes of the same items before and after an edit."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from clip_unlearn.core.record import Better, Reading
@@ -39,6 +41,31 @@ def shares(name: str, before: Tensor, after: Tensor, better: Better, *, of: str 
         share(name, after, better, of=of),
         change(name, before, after, better, of=of),
     )
+
+
+def difference(name: str, first: Sequence[Reading], second: Sequence[Reading]) -> Reading:
+    """Return how far one share is above another of separate items, with Newcombe's interval; neither is the wished.
+
+    Each side is one share or several of separate groups, which are pooled by their counts. The count of the difference
+    is that of the smaller side.
+    """
+    (hits, count), (other_hits, other_count) = _pooled(first), _pooled(second)
+    low, high = intervals.independent_difference((hits, count), (other_hits, other_count))
+    return Reading(
+        name=name,
+        value=hits / count - other_hits / other_count,
+        low=low,
+        high=high,
+        count=min(count, other_count),
+        better="neither",
+        subject="change",
+        interval="Newcombe, separate items",
+    )
+
+
+def _pooled(shares: Sequence[Reading]) -> tuple[int, int]:
+    """Return how many items of how many are hits."""
+    return sum(round(one.value * one.count) for one in shares), sum(one.count for one in shares)
 
 
 def mean(name: str, values: Tensor, better: Better, *, subject: str = "after", of: str = "") -> Reading:

@@ -14,6 +14,10 @@ SCHEMA: Final = 1
 
 Better: TypeAlias = Literal["low", "high", "neither"]
 Subject: TypeAlias = Literal["before", "after", "change", "reference", "control"]
+SYNTHETIC: Final = "synthetic forget accuracy"
+"""What a method calls its reading of how many of its own pictures of the forgotten are still recognised."""
+APART: Final = "synthetic minus real forget accuracy"
+"""What the record calls the difference between that and the same share of photographs."""
 Plain: TypeAlias = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | None
 Setting: TypeAlias = Plain | dict[str, Plain]
 """A value, or a table of them for settings that belong together."""
@@ -111,6 +115,9 @@ class Origin(Config):
 
     reach: Reach | None = None
     """How far the edit goes; None where it was not recorded."""
+
+    measured: tuple[Reading, ...] = ()
+    """What the method measured while it worked, for example on pictures that it made itself."""
 
 
 @final

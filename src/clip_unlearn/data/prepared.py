@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
@@ -51,6 +52,20 @@ def batches(images: ImageSet, prepare: Prepare, batch_size: int) -> Generator[Ba
                 yield _joined([future.result() for future in current])
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def pixels_of(images: ImageSet, prepare: Prepare, rows: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """Return what a model takes of some images, [n, 3, height, width], and which of them could be read.
+
+    Raises:
+        DataError: if none can be read.
+    """
+    some = images.take(rows)
+    found = list(batches(some, prepare, CHUNK))
+    kept = tuple(rows[index] for batch in found for index in batch.kept)
+    if not kept:
+        raise DataError(f"{images.where}: none of {len(rows)} images can be read. Give images that can.")
+    return torch.cat([piece for batch in found for piece in batch.pixels]), kept
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:

@@ -65,6 +65,25 @@ def paired_difference(gained: int, lost: int, count: int, *, confidence: float =
     return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
+def independent_difference(
+    first: tuple[int, int], second: tuple[int, int], *, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Return an interval for the difference of two proportions of separate items, first less second; in [-1, 1].
+
+    Newcombe's hybrid score interval: with shares p, q and Wilson intervals (l, u), (m, v) of the two,
+    p - q - sqrt((p - l)^2 + (v - q)^2) to p - q + sqrt((u - p)^2 + (q - m)^2). Each proportion is given as
+    (successes, count).
+
+    Raises:
+        ValueError: if a count is < 1 or successes are outside 0..count.
+    Source: Newcombe 1998, Statistics in Medicine 17, method 10.
+    """
+    (low, high), (other_low, other_high) = (wilson(*each, confidence=confidence) for each in (first, second))
+    share, other = first[0] / first[1], second[0] / second[1]
+    below, above = math.hypot(share - low, other_high - other), math.hypot(high - share, other - other_low)
+    return max(-1.0, share - other - below), min(1.0, share - other + above)
+
+
 def mcnemar(gained: int, lost: int) -> float:
     """Return the exact two-sided p-value that gains and losses of the same items are equally likely.
 

@@ -61,6 +61,21 @@ def held_rows(
     return torch.cat([rows for rows, _ in kept]), weights.to(moved.device)
 
 
+def without_alike(model: Model, request: Request) -> Request:
+    """Return the request without the nouns of the background that the model takes for a name to forget.
+
+    Those have a cosine of 0.97 or more with it, about the mean noun: no picture would be told apart from them.
+    """
+    if not request.background:
+        return request
+    asked = unit(name_rows(model, request, [name for concept in request.forget for name in concept.names]))
+    nouns = unit(name_rows(model, request, request.background))
+    centre = nouns.mean(0)
+    nearest = (unit(nouns - centre) @ unit(asked - centre).T).amax(1).tolist()
+    kept = [noun for noun, cosine in zip(request.background, nearest, strict=True) if cosine < ALIKE]
+    return Request(**{**request.model_dump(), "background": kept})
+
+
 def neutral_direction(model: Model, request: Request, destination: str) -> Tensor:
     """Return the unit vector that stands for no class in particular, [d].
 

@@ -11,6 +11,9 @@ from clip_unlearn.core.record import Reading, Subject
 WORST = "worst name accuracy"
 """A maximum over wordings: the worst one before the edit is compared with the worst one after it."""
 
+AVERAGE = "average score"
+"""A total that says over how many data sets it is taken."""
+
 _SHARES = ("accuracy", "reciprocal rank", "share", "recall", "precision")
 """Words for values in [0, 1], also where the ends of an interval for a mean leave that range."""
 
@@ -42,7 +45,7 @@ class Comparison:
     @property
     def unit(self) -> Unit:
         """Return how the values are written: cosines by name, shares by name or range, everything else as it is."""
-        if any(word in self.name for word in ("drift", "cosine", "AUC")):
+        if any(word in self.name for word in ("drift", "cosine", "AUC", "score")):
             return "cosine"
         levels = [reading for reading in (self.before, self.after) if reading is not None]
         values = [reading.value for reading in levels]

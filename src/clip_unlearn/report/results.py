@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
-from clip_unlearn.core.record import Record
+from clip_unlearn.core.record import SYNTHETIC, Record
 from clip_unlearn.report.answers import forgotten_keys
-from clip_unlearn.report.comparisons import WORST, Comparison, compare
+from clip_unlearn.report.comparisons import AVERAGE, WORST, Comparison, compare
 from clip_unlearn.report.rows import Row, item_row, total_row
 from clip_unlearn.report.words import HINTS
+
+DETAILED: Final = (WORST, AVERAGE, SYNTHETIC)
+"""Totals that say what they are about."""
 
 CHART_LIMIT: Final = 30
 """Bars that are drawn; with more classes the chart shows the most harmed ones, the table all."""
@@ -67,7 +70,7 @@ def results(record: Record) -> Results:
 def _totals(compared: Iterable[Comparison]) -> tuple[Row, ...]:
     """Return the totals in the order of the hints; of several worst wordings, one for each class, the worst first."""
     order = {name: place for place, name in enumerate(HINTS)}
-    totals = [row for row in compared if not row.of or row.name == WORST]
+    totals = [row for row in compared if not row.of or row.name in DETAILED]
     return tuple(
         total_row(row) for row in sorted(totals, key=lambda row: (order.get(row.name, len(order)), _rank(row)))
     )
@@ -97,7 +100,7 @@ def _chart(classes: tuple[Row, ...]) -> tuple[Row, ...]:
 def _groups(compared: Iterable[Comparison]) -> tuple[Group, ...]:
     rows: dict[str, list[Row]] = {}
     for comparison in compared:
-        if comparison.of and comparison.name not in {"class accuracy", "name accuracy", WORST}:
+        if comparison.of and comparison.name not in {"class accuracy", "name accuracy", *DETAILED}:
             rows.setdefault(comparison.name, []).append(item_row(comparison))
     names = sorted(rows, key=lambda name: not name.startswith("domain"))
     return tuple(Group(title=name[:1].upper() + name[1:], rows=tuple(rows[name])) for name in names)

@@ -6,6 +6,10 @@ from clip_unlearn.core.record import Record
 
 HINTS: Final = {
     "forget accuracy": "pictures of the forgotten classes that are still named right; the edit wants this low",
+    "synthetic forget accuracy": "pictures that the method made of them and held back that are still named right; what "
+    "it stopped by",
+    "synthetic minus real forget accuracy": "how far that is above the share of real pictures; below 0 it promised "
+    "more than it kept",
     "retain accuracy": "pictures of all other classes that are named right; should stay",
     "neighbour accuracy": "pictures of the classes nearest to the forgotten ones; the first to suffer",
     "worst name accuracy": "the wording, of all that were tried, that still works best in the model; should be low",
@@ -17,6 +21,7 @@ HINTS: Final = {
     "text drift": "the same for their names; 1 is no drift",
     "over-forgetting AUC": "how often a picture of the class scores higher with its name than one of another class; at "
     "0.5 the name says nothing, far below it the edit shows",
+    "average score": "what is left of the forgotten and what is lost of the rest, in one number; should be low",
     "predicted retain accuracy change": "what the budget was kept by, before anything was measured",
 }
 """Known totals in the order in which a report shows them. Readings not named here follow, without a hint."""

@@ -12,7 +12,7 @@ from clip_unlearn.data.answers import answers
 from clip_unlearn.data.open import Split, open_data
 from clip_unlearn.errors import DataError
 from clip_unlearn.runs.plan import make_probes
-from clip_unlearn.runs.recipe import PROBES, DataChoice
+from clip_unlearn.runs.recipe import OTHER_PROBES, PROBES, DataChoice
 
 
 def zero_shot(model: Model, data: str, *, templates: Sequence[str], split: Split = "all") -> tuple[Reading, ...]:
@@ -41,12 +41,21 @@ def zero_shot(model: Model, data: str, *, templates: Sequence[str], split: Split
 
 @torch.no_grad()
 def compare(
-    before: Model, after: Model, request: Request, *, data: DataChoice, probes: Sequence[str] = PROBES
+    before: Model,
+    after: Model,
+    request: Request,
+    *,
+    data: DataChoice,
+    probes: Sequence[str] = PROBES,
+    others: Sequence[str] = (),
 ) -> tuple[Reading, ...]:
     """Return the readings of probes on a model and its edit.
 
+    With `others`, other data sources, accuracy on each of them and the average score are measured besides.
+
     Raises:
-        DataError: if the data does not fit the request.
+        DataError: if the data does not fit the request, or leaves a probe undefined.
     """
-    chosen, _ = make_probes(probes, data)
+    asked = tuple(dict.fromkeys((*probes, *(OTHER_PROBES if others else ()))))
+    chosen, _ = make_probes(asked, data, others)
     return tuple(reading for probe in chosen for reading in probe.measure(before, after, request))

@@ -73,7 +73,7 @@ def create(
     """
     ledger_file.check_free(ledger)
     chosen = methods.find(method)() if isinstance(method, str) else method
-    if "images" in chosen.needs:
+    if "images" in chosen.requires():
         raise UnsupportedError(
             f"{type(chosen).__name__} learns from images, and a ledger holds names only. Use another --method."
         )

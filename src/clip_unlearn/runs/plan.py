@@ -14,11 +14,12 @@ from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import open_data
+from clip_unlearn.errors import DataError, SettingError
 from clip_unlearn.files import atomic
 from clip_unlearn.models.open import open_model
 from clip_unlearn.prompts.expand import templates
 from clip_unlearn.runs.names import completed
-from clip_unlearn.runs.recipe import DataChoice, Recipe
+from clip_unlearn.runs.recipe import OTHER_PROBES, DataChoice, Recipe
 from clip_unlearn.runs.search import Search, find_search
 
 
@@ -34,6 +35,9 @@ class Plan:
     """With a setting that a budget has to choose at its strongest; `runs.budget.resolve` gives the one to use."""
 
     images: ImageSet | None
+    others: tuple[ImageSet, ...]
+    """Other labelled images, whose accuracy should not fall."""
+
     probes: tuple[Probe, ...]
     skipped: tuple[Skipped, ...]
     search: Search | None = None
@@ -51,13 +55,15 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     """
     search, method = find_search(recipe), make_method(recipe)
     request = make_request(recipe)
-    data = _measured_part(recipe.data, learns="images" in method.needs or search is not None)
+    data = _measured_part(recipe.data, learns="images" in method.requires() or search is not None)
     images = None if data is None else open_data(data.path, split=data.split)
-    chosen, skipped = make_probes(recipe.probes, data)
+    others = _open_others(recipe.other_data, images)
+    asked = tuple(dict.fromkeys((*recipe.probes, *(OTHER_PROBES if others else ()))))
+    chosen, skipped = make_probes(asked, data, tuple(one.where for one in others))
     if images is not None:
         for concept in request.forget:
             images.class_index(concept.name)
-    if data is not None and "images" in method.needs:
+    if data is not None and "images" in method.requires():
         request = _with_evidence(request, open_data(data.path, split="stop"))
     selection = None if data is None or search is None else open_data(data.path, split="select")
     request = _with_retained(request, images)
@@ -70,6 +76,7 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
         request=request,
         method=method,
         images=images,
+        others=others,
         probes=chosen,
         skipped=skipped,
         search=search,
@@ -100,8 +107,13 @@ def make_request(recipe: Recipe) -> Request:
     return Request(forget=recipe.forget, retain=recipe.retain, templates=templates(recipe.templates), seed=recipe.seed)
 
 
-def make_probes(names: Sequence[str], data: DataChoice | None) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
-    """Return the probes that can run, and those that cannot with the reason."""
+def make_probes(
+    names: Sequence[str], data: DataChoice | None, others: Sequence[str] = ()
+) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
+    """Return the probes that can run, and those that cannot with the reason.
+
+    `others` are further data sources, for the probes that measure on other data too.
+    """
     chosen: list[Probe] = []
     skipped: list[Skipped] = []
     for name in names:
@@ -109,7 +121,12 @@ def make_probes(names: Sequence[str], data: DataChoice | None) -> tuple[tuple[Pr
         if data is None and kind.needs_images:
             skipped.append(Skipped(probe=name, reason="it needs images, and no data was given"))
             continue
+        if not others and kind.needs_others:
+            skipped.append(Skipped(probe=name, reason="it needs other data, and none was given"))
+            continue
         settings: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
+        if "others" in kind.model_fields:
+            settings["others"] = tuple(others)
         chosen.append(build(kind, settings, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
 
@@ -125,6 +142,21 @@ def _measured_part(data: DataChoice | None, *, learns: bool) -> DataChoice | Non
     if data is None or data.split != "all" or not learns:
         return data
     return DataChoice(path=data.path, split="audit")
+
+
+def _open_others(choices: Sequence[DataChoice], measured: ImageSet | None) -> tuple[ImageSet, ...]:
+    """Return the other data, each a set of its own with labels."""
+    seen = {"" if measured is None else measured.where}
+    found: list[ImageSet] = []
+    for choice in choices:
+        images = open_data(choice.path, split=choice.split)
+        if not images.classes:
+            raise DataError(f"{images.where} has no class labels to measure accuracy with. Give labelled images.")
+        if images.where in seen:
+            raise SettingError(f"Data {images.where} are given twice. Give other data for --other-data.")
+        seen.add(images.where)
+        found.append(images)
+    return tuple(found)
 
 
 def _with_evidence(request: Request, images: ImageSet) -> Request:

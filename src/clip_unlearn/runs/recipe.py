@@ -19,6 +19,8 @@ DEPTH_LIMIT = 20
 DEFAULT_METHOD = "redirect"
 """The best data-free method that was measured; see docs/guide/closed-forms.md."""
 PROBES = ("zero_shot", "name_sweep", "over_forgetting", "drift")
+OTHER_PROBES = ("other_data", "average_score")
+"""What is measured besides where other data are given."""
 
 
 @final
@@ -111,6 +113,10 @@ class Recipe(Config):
 
     data: DataChoice | None = None
     """Images to measure on."""
+
+    other_data: tuple[DataChoice, ...] = ()
+    """Other labelled images, whose accuracy should not fall; with any, `other_data` and `average_score` are measured
+    besides the probes that are named."""
 
     templates: str = "photo"
     """Template set, file or sentence."""

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from clip_unlearn.core.disclosure import leaks
 from clip_unlearn.core.embedding_map import reach
+from clip_unlearn.core.journal import journaling
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.progress import report
-from clip_unlearn.core.record import Origin, Reading, Record, Source
+from clip_unlearn.core.readings import difference
+from clip_unlearn.core.record import APART, SYNTHETIC, Origin, Reading, Record, Skipped, Source
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.versions import version
 from clip_unlearn.data.embed import embed_with_all
+from clip_unlearn.errors import UndefinedError
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.budget import resolve
@@ -28,6 +31,8 @@ from clip_unlearn.runs.samples import save_samples
 RECORD_FILE = "record.json"
 RECIPE_FILE = "recipe.yaml"
 PATCH_FOLDER = "patch"
+JOURNAL = ".journal"
+"""What the name of the output folder is followed by, in that of the folder with the steps of an unfinished run."""
 
 
 def make_patch(model: Model, request: Request, method: Method) -> Patch:
@@ -49,15 +54,25 @@ def make_patch(model: Model, request: Request, method: Method) -> Patch:
         survived=patch.survived(model),
         reason=patch.reason,
         reach=reach(patch, model),
+        measured=patch.readings,
     )
     return Patch(deltas=patch.deltas, outputs=patch.outputs, reason=patch.reason, origin=origin)
 
 
-def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", model: Model | None = None) -> Record:
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    command: str = "",
+    model: Model | None = None,
+) -> Record:
     """Carry out a recipe and write `out`: record.json, recipe.yaml, patch/, summary.md, summary.html, samples/.
 
     What is measured is what is shipped: the patch folded into weights, in the model's own number format. The folder
-    appears whole or not at all.
+    appears whole or not at all. Methods that work long keep their steps in `out`.journal beside it, which goes once
+    `out` is there; after an interruption `resume` takes the steps from it, and the result has the same bytes.
 
     Raises:
         InputError: if anything in the recipe or the output folder is not usable.
@@ -67,6 +82,11 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
     seconds: dict[str, float] = {}
     with _timed("open", seconds):
         prepared = plan(recipe, model=model)
+    with journaling(out.with_name(out.name + JOURNAL), resume=resume):
+        return _carried_out(prepared, out, seconds, force=force, command=command)
+
+
+def _carried_out(prepared: Plan, out: Path, seconds: dict[str, float], *, force: bool, command: str) -> Record:
     with _timed("forget", seconds):
         method, predicted = resolve(prepared)
         patch = make_patch(prepared.model, prepared.request, method)
@@ -74,7 +94,8 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
     with _timed("embed", seconds):
         quarantine = _embed(prepared, edited)
     with _timed("measure", seconds):
-        readings = (*measure(prepared, edited), *predicted)
+        readings, skipped = measure(prepared, edited)
+        own = _origin(patch).measured
     with atomic.new_folder(out, force=force) as folder:
         samples = () if prepared.images is None else save_samples(prepared, edited, folder)
         record = Record(
@@ -88,35 +109,47 @@ def run(recipe: Recipe, out: Path, *, force: bool = False, command: str = "", mo
             environment=environment(str(prepared.model.device)),
             edit="suppress",
             leaks=leaks(_origin(patch).reach, "suppress"),
-            readings=readings,
-            skipped=prepared.skipped,
+            readings=(*readings, *predicted, *own, *_apart(own, readings)),
+            skipped=(*prepared.skipped, *skipped),
             samples=samples,
             quarantine=quarantine,
         )
         (folder / PATCH_FOLDER).mkdir()
         patch.write(folder / PATCH_FOLDER)
-        atomic.write_text(folder / RECIPE_FILE, recipe.to_yaml())
+        atomic.write_text(folder / RECIPE_FILE, prepared.recipe.to_yaml())
         record.save(folder / RECORD_FILE)
         summarise(record, folder)
     return record
 
 
-def measure(prepared: Plan, edited: Model) -> tuple[Reading, ...]:
-    """Return the readings of all probes of a plan."""
+def measure(prepared: Plan, edited: Model) -> tuple[tuple[Reading, ...], tuple[Skipped, ...]]:
+    """Return the readings of all probes of a plan, and the probes that are not defined on its data."""
     readings: list[Reading] = []
+    skipped: list[Skipped] = []
     for done, probe in enumerate(prepared.probes):
         report("measure", done, len(prepared.probes))
-        readings.extend(probe.measure(prepared.model, edited, prepared.request))
+        try:
+            readings.extend(probe.measure(prepared.model, edited, prepared.request))
+        except UndefinedError as error:
+            skipped.append(Skipped(probe=type(probe).__module__.rpartition(".")[2], reason=str(error)))
     report("measure", len(prepared.probes), len(prepared.probes))
-    return tuple(readings)
+    return tuple(readings), tuple(skipped)
+
+
+def _apart(own: tuple[Reading, ...], probed: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """Return how far the accuracy on the method's own pictures is above that on real ones, where both are known."""
+    synthetic = [one for one in own if (one.name, one.subject) == (SYNTHETIC, "after")]
+    real = [one for one in probed if (one.name, one.subject, one.of) == ("forget accuracy", "after", "")]
+    return (difference(APART, synthetic, real),) if synthetic and real else ()
 
 
 def _embed(prepared: Plan, edited: Model) -> tuple[str, ...]:
     """Embed the images with both models at once, so that probes find them in the cache; return the unreadable ones."""
-    if prepared.images is None:
-        return ()
-    before, _ = embed_with_all([prepared.model, edited], prepared.images, progress=partial(report, "embed"))
-    return before.quarantine
+    quarantine: list[str] = []
+    for images in (*(() if prepared.images is None else (prepared.images,)), *prepared.others):
+        before, _ = embed_with_all([prepared.model, edited], images, progress=partial(report, "embed"))
+        quarantine.extend(before.quarantine)
+    return tuple(quarantine)
 
 
 def _origin(patch: Patch) -> Origin:

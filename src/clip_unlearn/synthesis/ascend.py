@@ -1,6 +1,7 @@
 """Pictures by gradient ascent on the cosine with a text, all at once. n pictures, m targets, k classes, d width."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Final, final
 
 import torch
@@ -120,17 +121,35 @@ def synthesise(
     side = (model.adapter.pixels.height, model.adapter.pixels.width)
     start = noise(len(targets) * count, side, settings.starts, generator)
     draws = torch.rand(settings.steps, 2, generator=generator)
-    own = unit(targets.detach()).to(model.device).repeat_interleave(count, 0)
-    wanted = torch.tensor(classes.wanted, device=model.device).repeat_interleave(count)
-    rows = unit(classes.rows.detach().to(own))
+    own = targets.detach().repeat_interleave(count, 0)
+    wanted = [row for row in classes.wanted for _ in range(count)]
     parts = []
     for first in range(0, len(start), settings.batch):
         some = slice(first, first + settings.batch)
-        ascent = _Climb(model=model, own=own[some], rows=rows, wanted=wanted[some], settings=settings)
-        parts.append(ascent(start[some], draws))
+        listed = Classes(rows=classes.rows, wanted=tuple(wanted[some]))
+        parts.append(ascend(model, own[some], classes=listed, start=start[some], draws=draws, settings=settings))
         report("synthesise", min(first + settings.batch, len(start)), len(start))
-    columns = zip(*parts, strict=True)
-    pixels, embeddings, cosine, probabilities, accepted, steps = (torch.cat(column) for column in columns)
+    return joined(parts)
+
+
+def ascend(model: Model, own: Tensor, *, classes: Classes, start: Tensor, draws: Tensor, settings: Ascent) -> Synthetic:
+    """Return what becomes of pictures in one batch, each with a target and noise of its own; see `synthesise`.
+
+    `own` are the targets [n, d], `classes.wanted` one row per picture, `start` the noise [n, 3, height, width], `draws`
+    the shifts of each step in [0, 1), the same for all pictures: [steps, 2].
+
+    Raises:
+        UnsupportedError: if the model's image tower gives no gradients.
+    """
+    directions = unit(own.detach().to(model.device))
+    climb = _Climb(
+        model=model,
+        own=directions,
+        rows=unit(classes.rows.detach().to(directions)),
+        wanted=torch.tensor(classes.wanted, device=model.device),
+        settings=settings,
+    )
+    pixels, embeddings, cosine, probabilities, accepted, steps = climb(start, draws)
     return Synthetic(
         pixels=pixels,
         embeddings=embeddings,
@@ -139,6 +158,12 @@ def synthesise(
         accepted=accepted,
         steps=steps,
     )
+
+
+def joined(parts: Sequence[Synthetic]) -> Synthetic:
+    """Return the pictures of all parts, in order; at least one part."""
+    columns = {each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Synthetic)}
+    return Synthetic(**columns)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -83,3 +83,25 @@ def test_an_area_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_change_alone_is_shown_as_the_value(capsys: pytest.CaptureFixture[str]) -> None:
     console.show_readings("title", [reading("predicted retain accuracy change", -0.01, "change")])
     assert "-1.0 pt (-11.0 to +9.0)" in capsys.readouterr().out
+
+
+def test_what_a_method_measured_itself_stands_beside_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings(
+        "title",
+        [
+            reading("synthetic minus real forget accuracy", -0.4, "change"),
+            reading("synthetic forget accuracy", 0.05, "after", "mug"),
+            reading("forget accuracy", 0.45, "after"),
+            reading("forget accuracy", 1.0, "before"),
+        ],
+    )
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert next(line for line in lines if line.startswith("synthetic forget accuracy")).split()[3:5] == ["5.0", "%"]
+    assert next(line for line in lines if line.startswith("synthetic minus")).endswith("-40.0 pt (-50.0 to -30.0)")
+
+
+def test_the_average_score_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_readings("title", [reading("average score", 0.126, "after", "3 other data sets")])
+    shown = capsys.readouterr().out
+    assert "0.126 (0.026 to 0.226)" in shown
+    assert "%" not in shown

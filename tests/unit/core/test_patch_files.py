@@ -9,7 +9,7 @@ import torch
 
 from clip_unlearn.core import patch_files
 from clip_unlearn.core.patch import Patch
-from clip_unlearn.core.record import Origin, Source
+from clip_unlearn.core.record import Origin, Reading, Source
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.errors import OutputError, WeightsError
 from clip_unlearn.maths.affine import AffineMap
@@ -55,6 +55,22 @@ def test_every_bit_and_word_comes_back(folder):
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert loaded.origin == ORIGIN
     assert loaded.touches == PATCH.touches
+
+
+def test_what_the_method_measured_stands_in_the_origin(tmp_path):
+    reading = Reading(name="synthetic forget accuracy", value=0.25, low=0.1, high=0.4, count=12, better="low")
+    origin = ORIGIN.model_copy(update={"measured": (reading,)})
+    dataclasses.replace(PATCH, origin=origin, readings=(reading,)).save_pretrained(tmp_path / "patch")
+    loaded = Patch.from_pretrained(tmp_path / "patch")
+    assert loaded.origin == origin
+    assert loaded.readings == ()
+
+
+def test_an_origin_from_before_measurements_still_loads(folder):
+    description = json.loads((folder / "patch.json").read_text())
+    del description["origin"]["measured"]
+    change(folder, origin=description["origin"])
+    assert Patch.from_pretrained(folder).origin == ORIGIN
 
 
 def test_an_empty_patch_keeps_its_reason(tmp_path):

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from clip_unlearn.maths.intervals import clopper_pearson, mcnemar, mean_interval, paired_difference, wilson
+from clip_unlearn.maths.intervals import (
+    clopper_pearson,
+    independent_difference,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    wilson,
+)
 
 proportions = st.integers(1, 500).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count)))
 confidences = st.sampled_from([0.8, 0.95, 0.99])
@@ -88,3 +95,31 @@ def test_one_value_is_its_own_interval():
 def test_impossible_counts_are_refused(call):
     with pytest.raises(ValueError, match=r"not|no values"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ],
+)
+def test_the_difference_of_separate_shares_is_newcombes(first, second, low, high):
+    """The table of Newcombe 1998, method 10, as far as four digits."""
+    assert independent_difference(first, second) == pytest.approx((low, high), abs=5e-5)
+    assert independent_difference(second, first) == pytest.approx((-high, -low), abs=5e-5)
+
+
+@given(first=proportions, second=proportions)
+def test_the_difference_of_separate_shares_holds_the_difference(first, second):
+    low, high = independent_difference(first, second)
+    assert -1 <= low <= first[0] / first[1] - second[0] / second[1] <= high <= 1
+
+
+def test_the_difference_from_a_share_that_is_all_but_known_is_wilsons():
+    low, high = independent_difference((7, 20), (0, 10**9))
+    assert (low, high) == pytest.approx(wilson(7, 20), abs=1e-8)

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.record import Reading
@@ -18,52 +15,6 @@ from clip_unlearn.maths.affine import remove_directions
 from clip_unlearn.probes.evaluate.drift import Drift
 from clip_unlearn.probes.evaluate.name_sweep import NameSweep
 from clip_unlearn.probes.evaluate.zero_shot import ZeroShot
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-MISTAKES = 2
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> str:
-    """Return a folder with ten pictures of each colour, of which two are another colour."""
-    names = list(COLOURS)
-    for place, name in enumerate(names):
-        (tmp_path / name).mkdir()
-        for number in range(10):
-            shown = names[(place + 1) % 3] if number < MISTAKES else name
-            picture = Image.new("RGB", (8, 8), COLOURS[shown])
-            picture.putpixel((0, 0), (number, place, 7))
-            picture.save(tmp_path / name / f"{number}.png")
-    return str(tmp_path)
-
-
-@pytest.fixture
-def painter(tiny_clip: Any) -> Model:
-    """Return a model that embeds a picture as its mean colour and a sentence as the colour it names."""
-    model: Model = tiny_clip.model
-    axes = {"red": 0, "crimson": 0, "green": 1, "blue": 2}
-
-    def prepare(pictures: Sequence[Image.Image]) -> torch.Tensor:
-        pixels = [
-            torch.tensor(list(picture.convert("RGB").tobytes())).float().view(64, 3).mean(0) for picture in pictures
-        ]
-        return torch.stack(pixels)
-
-    def tokenize(sentences: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [
-            next((axes[word.strip(".")] for word in text.split() if word.strip(".") in axes), 3) for text in sentences
-        ]
-        return {"input_ids": torch.tensor(rows)}
-
-    adapter = replace(
-        model.adapter,
-        image=replace(model.adapter.image, embed=lambda _, pixels: pixels),
-        text=replace(model.adapter.text, embed=lambda _, tokens: torch.eye(4)[tokens["input_ids"], :3]),
-        tokenize=tokenize,
-        prepare=prepare,
-        preparation="mean colour",
-    )
-    return replace(model, adapter=adapter)
 
 
 def one(readings: Sequence[Reading], name: str, subject: str = "after", of: str = "") -> Reading:

@@ -116,3 +116,23 @@ def test_the_chart_is_limited_and_keeps_both_kinds(forgotten, others):
     ).chart
     assert len(chart) == min(CHART_LIMIT, forgotten + others)
     assert len({row.forgotten for row in chart}) == (2 if others else 1)
+
+
+def test_the_average_score_is_a_total_that_says_over_what_it_is_taken():
+    found = results(record(*FORGET, reading("average score", 0.126, 0.1, 0.2, of="3 other data sets", better="low")))
+    row = found.total("average score")
+    assert row.label == "Average score: 3 other data sets"
+    assert (row.after.value, row.after.interval) == ("0.1260", "(0.1000-0.2000)")
+    assert found.groups == ()
+
+
+def test_what_a_method_measured_itself_stands_after_what_was_measured():
+    apart = reading("synthetic minus real forget accuracy", -0.4, -0.5, -0.3, better="neither", subject="change")
+    own = reading("synthetic forget accuracy", 0.05, 0.0, 0.1, better="low", of="mug")
+    found = results(record(apart, own, *RETAIN, *FORGET))
+    assert [row.comparison.name for row in found.totals] == ["forget accuracy", own.name, apart.name, "retain accuracy"]
+    assert found.total(apart.name).change.value == "\N{MINUS SIGN}40.0 points"
+    assert found.total(apart.name).verdict == ""
+    assert found.total(own.name).label == "Synthetic forget accuracy: mug"
+    assert found.total(own.name).hint
+    assert found.groups == ()

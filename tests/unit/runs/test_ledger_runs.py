@@ -156,7 +156,7 @@ def test_patches_of_single_requests_one_after_the_other_are_no_joint_edit_either
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_makes_the_ordinary_patch_of_the_joint_request(name: str, sandbox: Model, tmp_path: Path) -> None:
     path, out, method = tmp_path / "l.jsonl", tmp_path / "out", methods.find(name)()
-    if "images" in method.needs:
+    if "images" in method.requires():
         with pytest.raises(UnsupportedError, match="learns from images"):
             ledger_patch.create(path, sandbox, method=name, retain=RETAIN)
         return

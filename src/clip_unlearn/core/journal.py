@@ -1,0 +1,58 @@
+"""Long work in steps that an interrupted run does not repeat; without a journal, steps are just computed."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Final
+
+from torch import Tensor
+
+from clip_unlearn.errors import WeightsError
+from clip_unlearn.files import digest, tensors
+
+VERSION: Final = 1
+"""Version of what a step stands for; part of its file name."""
+
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+def step(key: object, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what `compute` gives, or what an earlier run gave for the same key, bit for bit.
+
+    `key` is JSON-able and names everything that the result depends on: weights by fingerprint, settings, seed, place in
+    the sequence. Tensors come back on the CPU and without gradients, from both ways.
+
+    Raises:
+        StorageError: if the disk refuses to hold the step.
+    """
+    folder = _folder.get()
+    path = None if folder is None else folder / f"{digest.of_json([VERSION, key])}.safetensors"
+    if path is not None and path.is_file():
+        # A step that was damaged on the disk is computed again: it is a copy of work, never the only one.
+        with contextlib.suppress(WeightsError, OSError):
+            return tensors.read(path)
+    found = {name: value.detach().cpu().contiguous() for name, value in compute().items()}
+    if path is not None:
+        tensors.write(path, found)
+    return found
+
+
+@contextlib.contextmanager
+def journaling(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Write the steps of this block into `folder`, which goes when the block ends well and stays when it does not.
+
+    With `resume` the steps that are there already are not computed again; without it they are removed first.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -168,10 +168,11 @@ def one(bed: Bed, index: int, method: Method, seed: int) -> dict[str, object]:
 
 
 def plan(seeds: int) -> list[tuple[int, int, str, int]]:
-    """Return all runs, (place in RUNS, place of the class, method, seed): first seeds first."""
-    first = [(run, place, "lip", 0) for run in range(len(RUNS)) for place in range(10)]
-    paper = [(run, place * 3, "lip_paper", 0) for run in range(len(RUNS)) for place in range(PAPER_CLASSES)]
-    later = [(run, place, "lip", seed) for seed in range(1, seeds) for run in range(len(RUNS)) for place in range(10)]
+    """Return all runs, (place in RUNS, place of the class, method, seed): first seeds first, spread over models and classes."""
+    places = [0, 5, 2, 7, 4, 9, 1, 6, 3, 8]
+    first = [(run, place, "lip", 0) for place in places for run in range(len(RUNS))]
+    paper = [(run, place, "lip_paper", 0) for place in places[:PAPER_CLASSES] for run in range(len(RUNS))]
+    later = [(run, place, "lip", seed) for seed in range(1, seeds) for place in places for run in range(len(RUNS))]
     return [*first, *paper, *later]
 
 
@@ -192,7 +193,7 @@ def main() -> None:
         if run_key in found["runs"] or given.only not in ("", model):
             continue
         if run not in beds:
-            beds = {run: open_bed(given.yardsticks, model, own, other)}
+            beds[run] = open_bed(given.yardsticks, model, own, other)
         index = targets(beds[run].images)[place]
         row = one(beds[run], index, METHODS[name], seed)
         found = json.loads(path.read_text()) if path.is_file() else {"runs": {}}  # another process may have added to it

@@ -15,30 +15,35 @@ TINY: Final = 1e-12
 PROBES: Final = 2
 """Random directions in which the sensitivity of held embeddings is measured."""
 
-MOMENTUM: Final = 0.9
-"""Share of the mean gradient that stays in a step."""
+FAST, SLOW = 0.9, 0.99
+"""Decay of the first and the second moment of the gradients."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """The weights that have changed and the mean gradients of those that are being changed, on the model's device."""
+    """The weights that have changed, the moments of their gradients, and the steps taken, on the model's device."""
 
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    momentum: Mapping[str, Tensor] = field(default_factory=dict)
+    first: Mapping[str, Tensor] = field(default_factory=dict)
+    second: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Of each tower."""
 
     def as_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, to be written."""
-        groups = {"weights": self.weights, "momentum": self.momentum}
+        counts = {tower: torch.tensor(count) for tower, count in self.steps.items()}
+        groups = {"weights": self.weights, "first": self.first, "second": self.second, "steps": counts}
         return {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
 
     @staticmethod
     def of_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> "State":
         """Return the state that `as_tensors` gave."""
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}}
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "first": {}, "second": {}, "steps": {}}
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = value.to(device)
-        return State(**groups)
+        steps = {tower: int(count) for tower, count in groups.pop("steps").items()}
+        return State(**groups, steps=steps)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +73,7 @@ class Pace:
     tensors: int
     steps: int
     change: float
-    """Most that a step moves held unit embeddings, to first order."""
+    """How far a step would move held unit embeddings if its signs were random."""
 
     hold: float
     """Weight of what is held beside what is moved."""
@@ -97,26 +102,28 @@ def descended(
     pace: Pace,
     generator: torch.Generator,
 ) -> State:
-    """Return the state after some steps down moved + hold x held on the tensors named in `sensitivity`.
+    """Return the state after some steps down moved + hold x held on the k tensors named in `sensitivity`.
 
-    m <- 0.9 m + 0.1 g;  w <- w - change (m / S^2) / sqrt(sum ||m||^2 / S^2), the sum over these tensors and S the
-    sensitivity of each: to first order no step moves held embeddings by more than `change` in root mean square. Steps
-    follow the gradient itself, which leaves alone what a name does not use; with Adam every entry moves alike.
+    w <- w - change / (S sqrt k) m / sqrt(v), m and v the moments of the gradient, corrected for their start (Adam), and
+    S the sensitivity of each: steps of that size and random signs move held embeddings by `change` in root mean square.
+    No weight decay.
     """
     leaves = _leaves(model, state, tuple(sensitivity))
     draft = _draft(model, state, leaves)
-    momentum = {name: state.momentum.get(name, torch.zeros_like(leaf)) for name, leaf in leaves.items()}
+    first, second, count = dict(state.first), dict(state.second), state.steps.get(side.tower, 0)
+    share = pace.change / max(1, len(leaves)) ** 0.5
     for _ in range(pace.steps):
+        count += 1
         loss = side.moved(draft, generator) + pace.hold * side.held(draft, generator)
-        found = _gradients(loss, leaves)
-        for name, gradient in found.items():
-            momentum[name] = MOMENTUM * momentum[name] + (1 - MOMENTUM) * gradient
-        total = sum(float((momentum[name] / sensitivity[name]).square().sum()) for name in leaves) ** 0.5
-        with torch.no_grad():
-            for name, leaf in leaves.items():
-                leaf.sub_(momentum[name], alpha=pace.change / max(total, TINY) / sensitivity[name] ** 2)
+        for name, gradient in _gradients(loss, leaves).items():
+            still = torch.zeros_like(gradient)
+            first[name] = FAST * first.get(name, still) + (1 - FAST) * gradient
+            second[name] = SLOW * second.get(name, still) + (1 - SLOW) * gradient.square()
+            spread = (second[name] / (1 - SLOW**count)).sqrt().clamp_min(TINY)
+            with torch.no_grad():
+                leaves[name].sub_(share / sensitivity[name] / (1 - FAST**count) * first[name] / spread)
     weights = {**state.weights, **{name: leaf.detach() for name, leaf in leaves.items()}}
-    return State(weights=weights, momentum={**state.momentum, **momentum})
+    return State(weights=weights, first=first, second=second, steps={**state.steps, side.tower: count})
 
 
 @torch.enable_grad()

@@ -87,11 +87,11 @@ class Lip(Method):
     text_tensors: int = Field(default=6, ge=1)
     """Tensors of the text tower in the first round."""
 
-    image_change: float = Field(default=0.5, gt=0, le=10)
-    """Most that a step may move held pictures' unit embeddings, by their sensitivity to the chosen tensors."""
+    image_change: float = Field(default=0.005, gt=0, le=1)
+    """How far the first steps would move held pictures' unit embeddings if their signs were random."""
 
-    text_change: float = Field(default=0.5, gt=0, le=10)
-    """Most that a step may move held names' unit embeddings, by their sensitivity to the chosen tensors."""
+    text_change: float = Field(default=0.01, gt=0, le=1)
+    """How far the first steps would move held names' unit embeddings if their signs were random."""
 
     hold: float = Field(default=10.0, ge=0)
     """Weight of what is held, a squared distance, beside what is moved, a distance."""

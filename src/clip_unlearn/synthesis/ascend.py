@@ -14,7 +14,7 @@ from clip_unlearn.core.progress import report
 from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.scores import cosines
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.synthesis.canvas import GREY, blurred, noise, variation
+from clip_unlearn.synthesis.canvas import GREY, blurred, few_threads, noise, portions, variation
 
 _TINY: Final = 1e-12
 
@@ -149,7 +149,8 @@ def ascend(model: Model, own: Tensor, *, classes: Classes, start: Tensor, draws:
         wanted=torch.tensor(classes.wanted, device=model.device),
         settings=settings,
     )
-    pixels, embeddings, cosine, probabilities, accepted, steps = climb(start, draws)
+    with few_threads(model):
+        pixels, embeddings, cosine, probabilities, accepted, steps = climb(start, draws)
     return Synthetic(
         pixels=pixels,
         embeddings=embeddings,
@@ -178,31 +179,39 @@ class _Climb:
 
     def __call__(self, start: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
         settings = self.settings
-        pixels = start.to(self.model.device, torch.promote_types(self.own.dtype, torch.float32))
+        pixels = start.to(self.model.device, torch.promote_types(self.own.dtype, torch.float32), copy=True)
         velocity, every = torch.zeros_like(pixels), torch.arange(len(pixels), device=pixels.device)
         steps, active = torch.zeros_like(every), every
         for number, draw in enumerate(draws.tolist()):
             if settings.check_every and number and number % settings.check_every == 0:
-                active = active[~self._judged(self._embedded(pixels[active]), active)[1]]
+                active = active[~self._judged(self._embedded(_some(pixels, active)), active)[1]]
             if not len(active):
                 break
+            moving, pace = _some(pixels, active), _some(velocity, active)
             if settings.blur_every and number and number % settings.blur_every == 0:
-                pixels[active] = blurred(pixels[active], settings.blur)
+                moving = blurred(moving, settings.blur)
             left = 1 - number / settings.steps
             most = (settings.shift * left * side for side in pixels.shape[2:])
-            direction = self._gradient(
-                pixels[active], active, [int(d * (int(m) + 1)) for d, m in zip(draw, most, strict=True)]
-            )
-            velocity[active] = settings.momentum * velocity[active] + (1 - settings.momentum) * _level(direction)
-            pixels[active] = (pixels[active] + left * settings.rate * _level(velocity[active])).clamp(0, 1)
+            shift = [int(d * (int(m) + 1)) for d, m in zip(draw, most, strict=True)]
+            direction = _level(self._gradient(moving, active, shift))
+            # In place on tensors of its own: pictures that all move are not copied back and forth.
+            pace = pace.mul_(settings.momentum).add_(direction.mul_(1 - settings.momentum))
+            moving = moving.add_(_level(pace).mul_(left * settings.rate)).clamp_(0, 1)
+            pixels, velocity = _put(pixels, active, moving), _put(velocity, active, pace)
             steps[active] = number + 1
         embeddings = self._embedded(pixels)
         cosine = (unit(embeddings.to(self.own)) * self.own).sum(1)
         return pixels, embeddings, cosine, *self._judged(embeddings, every), steps
 
     def _gradient(self, pixels: Tensor, which: Tensor, shift: list[int]) -> Tensor:
+        shifted = pixels.roll(shift, (2, 3))
+        found = [self._slope(shifted[part], which[part]) for part in portions(len(pixels), pixels)]
+        return torch.cat(found).roll([-step for step in shift], (2, 3))
+
+    def _slope(self, shifted: Tensor, which: Tensor) -> Tensor:
+        """Return the gradient of the objective at pictures that run through the model at once."""
         with torch.enable_grad():
-            shifted = pixels.roll(shift, (2, 3)).requires_grad_()
+            shifted = shifted.detach().requires_grad_()
             embeddings = self.model.images(self.model.adapter.pixels.normalise(shifted))
             if not embeddings.requires_grad:
                 raise UnsupportedError("The model's image tower gives no gradients. Use a method that needs none.")
@@ -213,11 +222,12 @@ class _Climb:
             objective = ((directions * own).sum(1) - self.settings.others * rival - penalty).sum()
             # With respect to the pixels alone: backward() would also fill .grad of weights that ask for it.
             (found,) = torch.autograd.grad(objective, shifted)
-        return found.roll([-step for step in shift], (2, 3))
+        return found
 
     @torch.no_grad()
     def _embedded(self, pixels: Tensor) -> Tensor:
-        return self.model.images(self.model.adapter.pixels.normalise(pixels))
+        normalised = self.model.adapter.pixels.normalise(pixels)
+        return torch.cat([self.model.images(normalised[part]) for part in portions(len(pixels), pixels)])
 
     def _judged(self, embeddings: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         shares = (self.model.logit_scale * cosines(embeddings, self.rows)).softmax(1)
@@ -227,3 +237,16 @@ class _Climb:
 
 def _level(direction: Tensor) -> Tensor:
     return direction / direction.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
+
+
+def _some(columns: Tensor, which: Tensor) -> Tensor:
+    """Return rows of their own, or the tensor itself where all are asked for: `which` is ascending."""
+    return columns if len(which) == len(columns) else columns[which]
+
+
+def _put(columns: Tensor, which: Tensor, values: Tensor) -> Tensor:
+    """Return the columns with these rows at their places, changed in place unless they are all new."""
+    if len(which) == len(columns):
+        return values
+    columns[which] = values
+    return columns

@@ -1,13 +1,49 @@
-"""What an ascent does to pictures between steps, on their device. n pictures."""
+"""What an ascent does to pictures between steps, on their device, and how it is computed. n pictures."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from clip_unlearn.core.model import Model
+
 GREY: Final = 0.5
 CONTRAST: Final = 0.2
+
+SMALL: Final = 5_000_000
+"""Number of weights under which one thread is the fastest."""
+
+CPU_NUMBERS: Final = 600_000
+"""Numbers in one batch of pixels on a CPU, beyond which memory traffic slows it down."""
+
+CPU_LEAST: Final = 8
+"""Pictures in one batch on a CPU, however large they are."""
+
+
+@contextlib.contextmanager
+def few_threads(model: Model) -> Iterator[None]:
+    """Compute small models with one thread: two that wait for each other after every tiny step are slower."""
+    before = torch.get_num_threads()
+    if sum(weight.numel() for weight in model.weights.values()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def portions(count: int, pixels: Tensor) -> tuple[slice, ...]:
+    """Return which of `count` pictures like `pixels` [n, 3, h, w] to run through a model at once, first to last.
+
+    On an accelerator all of them; on a CPU about half a million numbers, but at least 8 pictures.
+    """
+    most = max(1, count)
+    if pixels.device.type == "cpu":
+        most = max(CPU_LEAST, CPU_NUMBERS // pixels[0].numel())
+    return tuple(slice(first, first + most) for first in range(0, count, most))
 
 
 def noise(count: int, side: tuple[int, int], grains: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.scores import cosines
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.synthesis.ascend import Classes, Synthetic
-from clip_unlearn.synthesis.canvas import blurred
+from clip_unlearn.synthesis.canvas import blurred, few_threads, portions
 
 _TINY: Final = 1e-12
 
@@ -106,7 +106,8 @@ def climb(
     rows = unit(classes.rows.detach()).to(model.device)
     for number, (target, wanted) in enumerate(zip(unit(targets.detach()).to(rows), classes.wanted, strict=True)):
         one = _Target(model=model, own=target, rows=rows, wanted=wanted, settings=settings)
-        columns.append(one.pictures(count, generator, number * count, len(targets) * count))
+        with few_threads(model):
+            columns.append(one.pictures(count, generator, number * count, len(targets) * count))
     pixels, embeddings, cosine, probabilities, steps = (torch.cat(column) for column in zip(*columns, strict=True))
     return Synthetic(
         pixels=pixels,
@@ -174,8 +175,15 @@ class _Target:
         return _in_pixels(z, lowest, highest), reached, accepted, steps
 
     def _stepped(self, z: Tensor, shift: Tensor) -> Tensor:
+        shifted, space = rolled(z, shift), self.model.adapter.pixels
+        found = torch.cat([self._slope(shifted[part]) for part in portions(len(z), z)])
+        length = found.square().sum((1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
+        return rolled(shifted + self.settings.step_length * self.settings.scale(space) * found / length, -shift)
+
+    def _slope(self, shifted: Tensor) -> Tensor:
+        """Return the gradient of the objective at pictures that run through the model at once."""
         with torch.enable_grad():
-            shifted = rolled(z, shift).requires_grad_()
+            shifted = shifted.detach().requires_grad_()
             embeddings = self.model.images(shifted)
             if not embeddings.requires_grad:
                 raise UnsupportedError("The model's image tower gives no gradients. Use a method that needs none.")
@@ -184,13 +192,12 @@ class _Target:
             objective = (self.model.logit_scale * cosine - self.settings.norm_penalty * length).sum()
             # With respect to the pixels alone: backward() would also fill .grad of weights that ask for it.
             (found,) = torch.autograd.grad(objective, shifted)
-        length = found.square().sum((1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
-        step = self.settings.step_length * self.settings.scale(self.model.adapter.pixels)
-        return rolled(shifted.detach() + step * found / length, -shift)
+        return found
 
     @torch.no_grad()
     def _embedded(self, pixels: Tensor) -> Tensor:
-        return self.model.images(self.model.adapter.pixels.normalise(pixels))
+        normalised = self.model.adapter.pixels.normalise(pixels)
+        return torch.cat([self.model.images(normalised[part]) for part in portions(len(pixels), pixels)])
 
     def _judged(self, pixels: Tensor, probability: float) -> tuple[Tensor, Tensor]:
         shares = (self.model.logit_scale * cosines(self._embedded(pixels), self.rows)).softmax(1)

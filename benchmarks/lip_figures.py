@@ -13,6 +13,12 @@ GREEN, GREY, BROWN = "#0b6e4f", "#999999", "#c05a2b"
 LINE, LABELS, WIDE, GAP = 18, 190, 240, 40
 """Height of a line, width of the labels and of a panel, space between panels."""
 
+APART = 25
+"""Least distance of two numbers on a scale."""
+
+START, NEXT = 130, 430
+"""Where the bars of the first tower begin, and how far from there those of the second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -61,7 +67,8 @@ def ticks(panel: Panel, x: float, lines: int) -> Iterable[str]:
     """Yield the line at zero and the ends of the scale."""
     zero, bottom = across(panel, x, 0), middle(lines) - 4
     yield f'<line x1="{zero:.1f}" y1="26" x2="{zero:.1f}" y2="{bottom}" stroke="{GREY}"/>'
-    for value in dict.fromkeys((panel.low, 0.0, panel.high)):
+    far = (value for value in (panel.low, panel.high) if abs(across(panel, x, value) - zero) > APART)
+    for value in (0.0, *far):
         yield text(across(panel, x, value), bottom + 12, f"{value:.3g}", anchor="middle")
 
 
@@ -71,12 +78,12 @@ def across(panel: Panel, x: float, value: float) -> float:
 
 
 def block(tensor: str) -> str:
-    """Return the tower, the layer and the kind of a tensor: "image 2 mlp"."""
+    """Return the tower, the layer and the kind of a tensor: "image layer 2 mlp"."""
     tower = "text" if tensor.startswith("text") else "image"
     layer = re.search(r"\.layers\.(\d+)\.", tensor)
     kinds = (("mlp", "mlp"), ("self_attn", "attention"), ("norm", "norms"), ("projection", "projection"))
     kind = next((shown for part, shown in kinds if part in tensor), "embedding")
-    return f"{tower} {layer[1]} {kind}" if layer else f"{tower} {kind}"
+    return f"{tower} layer {layer[1]} {kind}" if layer else f"{tower} {kind}"
 
 
 def selected(rows: Sequence[Row]) -> str:
@@ -84,7 +91,7 @@ def selected(rows: Sequence[Row]) -> str:
     counts = Counter(part for row in rows for part in {block(tensor) for tensor in row["tensors"]})
     towers = [sorted((part for part in counts if part.startswith(tower)), key=depth) for tower in ("image", "text")]
     return document(
-        2 * (LABELS + WIDE) - 120, max(map(len, towers)), selected_parts(towers, counts, sum(map(changed, rows)))
+        START + NEXT + WIDE + GAP, max(map(len, towers)), selected_parts(towers, counts, sum(map(changed, rows)))
     )
 
 
@@ -94,16 +101,16 @@ def changed(row: Row) -> bool:
 
 
 def depth(part: str) -> tuple[int, str]:
-    """Return the place of a block: embedding first, then layers, norms outside them and projection last."""
-    _, layer, *_ = part.split(" ")
-    return (int(layer) if layer.isdigit() else {"embedding": -1, "norms": 98}.get(layer, 99)), part
+    """Return the place of a block: embedding first, then layers, norms after them, projection last."""
+    words = part.split(" ")
+    return (int(words[2]) if words[1] == "layer" else {"embedding": -1, "norms": 98}.get(words[1], 99)), part
 
 
 def selected_parts(towers: Sequence[Sequence[str]], counts: Mapping[str, int], runs: int) -> Iterable[str]:
     """Yield the bars of both towers."""
     for number, (tower, parts) in enumerate(zip(("image", "text"), towers, strict=True)):
-        x = 130 + number * (LABELS + WIDE - 60)
-        yield text(x, 18, f"{tower} tower: classes, of {runs}, in which a tensor was chosen", bold=True)
+        x = START + number * NEXT
+        yield text(x, 18, f"{tower} tower: chosen for so many of {runs} classes", bold=True)
         for place, part in enumerate(parts):
             wide, y = WIDE * counts[part] / max(1, runs), middle(place)
             yield text(x - 8, y + 4, part.removeprefix(f"{tower} "), anchor="end")

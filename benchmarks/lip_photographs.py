@@ -168,7 +168,7 @@ def one(bed: Bed, index: int, method: Method, seed: int) -> dict[str, object]:
 
 
 def plan(seeds: int) -> list[tuple[int, int, str, int]]:
-    """Return all runs, (place in RUNS, place of the class, method, seed): first seeds first, spread over models and classes."""
+    """Return all runs (place in RUNS, place of the class, method, seed): first seeds first, models in turn."""
     places = [0, 5, 2, 7, 4, 9, 1, 6, 3, 8]
     first = [(run, place, "lip", 0) for place in places for run in range(len(RUNS))]
     paper = [(run, place, "lip_paper", 0) for place in places[:PAPER_CLASSES] for run in range(len(RUNS))]

@@ -187,7 +187,7 @@ def about(found: Row) -> list[str]:
         "are still recognised, once for each name of the request; apart: the real accuracy less that, in points, with",
         "Newcombe's interval. Other names: accuracy in % by those that found 30 % before. Image / text: accuracy with",
         "only that tower edited. Average score: over the class and the rest, no other data sets; 0 is best, no edit",
-        "has .5. Means with 95 % t intervals over classes. Seconds of the method alone, by the clock and of the processor:",
+        "has .5. Means with 95 % t intervals over classes. Seconds of the method, by the clock and of the processor:",
         "other work ran on the machine.",
         "",
         f"Command: `{found['command']}`. {machine}",

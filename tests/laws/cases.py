@@ -22,7 +22,7 @@ FAMILIES = EMBEDDED or TINY
 
 FORGET = "mug"
 QUICK: Mapping[str, Mapping[str, object]] = {
-    "lip": {"pictures": 8, "stop_pictures": 4, "held_pictures": 16, "noise_draws": 1, "settle": 1},
+    "lip": {"held_pictures": 16},
     "lip_paper": {"pictures": 8, "stop_pictures": 4, "draws": 2, "learning_rate": 3e-3},
 }
 """Settings that make slow methods quick enough to be tried many times; all others are tried at their defaults."""

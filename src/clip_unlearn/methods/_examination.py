@@ -23,14 +23,19 @@ class Marks:
     """Whether each held-out picture of a class that stays is recognised."""
 
     @property
+    def known(self) -> Tensor:
+        """Return whether each is still recognised; what is no number counts so: a broken model has not forgotten."""
+        return ~(self.margins <= 0)
+
+    @property
     def accuracy(self) -> float:
         """Return the share of pairs of picture and name that are still recognised."""
-        return float((self.margins > 0).float().mean())
+        return float(self.known.double().mean())
 
     @property
     def kept_share(self) -> float:
         """Return the share of pictures of classes that stay that are recognised; 1 without any."""
-        return float(self.kept.float().mean()) if len(self.kept) else 1.0
+        return float(self.kept.double().mean()) if len(self.kept) else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

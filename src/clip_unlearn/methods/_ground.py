@@ -11,7 +11,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.data.open import open_data
 from clip_unlearn.data.prepared import pixels_of
-from clip_unlearn.errors import DataError
+from clip_unlearn.errors import DataError, UnsupportedError
 from clip_unlearn.maths.vectors import mean_unit_rows, unit
 from clip_unlearn.methods._examination import Examination
 from clip_unlearn.methods._lipschitz import perturb
@@ -72,7 +72,7 @@ def synthetic(model: Model, request: Request, wish: Wish) -> Material:
     """
     stay = rivals(request)
     chosen = _held_names(model, request, wish.held)
-    others = attempt_album(model, request, chosen, count=1, settings=wish.ascent, seed=request.seed)
+    held = _held_pictures(model, request, chosen, wish.ascent)
     own = attempt_album(
         model,
         request,
@@ -83,12 +83,16 @@ def synthetic(model: Model, request: Request, wish: Wish) -> Material:
     )
     own = own.recognised(RECOGNISED).checked().accepted_only()
     groups = [own.of(name) for name in request.forget_names]
-    known = others.recognised(RECOGNISED).accepted_only()
-    held = [known.of(name) for name in chosen]
+    for name, some in zip(request.forget_names, groups, strict=True):
+        if len(some) < 2:
+            raise UnsupportedError(
+                f"{len(some)} of {wish.learn + wish.stop} synthetic pictures of '{name}' were recognised, where one is "
+                "to learn from and one to examine. Allow more pictures or more steps."
+            )
     places = [stay.index(name) for name, some in zip(chosen, held, strict=True) for _ in some]
     shown = torch.tensor(places, dtype=torch.long)
     normalise = model.adapter.pixels.normalise
-    rest = known.pixels
+    rest = torch.cat([*held, own.pixels[:0]])
     return _material(
         [normalise(some).to(model.device) for some in groups], normalise(rest).to(model.device), shown, wish
     )
@@ -98,20 +102,23 @@ def real(model: Model, request: Request, wish: Wish) -> Material:
     """Return images of the request's evidence.
 
     Raises:
-        DataError: if they show none of a concept, or fewer than two.
+        DataError: if they show none of a concept, or fewer than two that can be read.
+        UnsupportedError: if there is no other class.
     """
-    evidence = request.evidence
+    evidence, stay = request.evidence, rivals(request)
     if evidence is None:
         raise DataError("There are no images to learn from. Give them with --data.")
-    images, stay = open_data(evidence.where), rivals(request)
+    if not stay:
+        raise UnsupportedError("There is no other class to tell pictures from. Give --retain NAMES.")
+    images = open_data(evidence.where)
     generator = torch.Generator().manual_seed(request.seed)
     groups = []
     for name in request.forget_names:
         index = images.class_index(name)
         rows = [row for row, label in enumerate(images.labels) if label == index][: wish.learn + wish.stop]
-        if len(rows) < 2:
-            raise DataError(f"{images.where} has {len(rows)} images of '{name}'. Give at least two.")
-        pixels, _ = pixels_of(images, model.adapter.prepare, rows)
+        pixels, kept = pixels_of(images, model.adapter.prepare, rows) if rows else (None, ())
+        if pixels is None or len(kept) < 2:
+            raise DataError(f"{images.where} has {len(kept)} images of '{name}' to learn from. Give at least two.")
         groups.append(pixels.to(model.device))
     places = {name: place for place, name in enumerate(stay)}
     known = [row for row, label in enumerate(images.labels) if images.classes[label] in places]
@@ -210,6 +217,15 @@ def examination(model: Model, request: Request, material: Material) -> Examinati
         kept=material.kept,
         shown=material.shown,
     )
+
+
+def _held_pictures(model: Model, request: Request, names: Sequence[str], settings: Ascent) -> list[Tensor]:
+    """Return a picture of each name, or none where the model does not recognise it: [1 or 0, 3, h, w] each."""
+    if not names:
+        return []
+    made = attempt_album(model, request, names, count=1, settings=settings, seed=request.seed)
+    known = made.recognised(RECOGNISED).accepted_only()
+    return [known.of(name) for name in names]
 
 
 def _held_names(model: Model, request: Request, count: int) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ SHORTER: Final = 0.5
 LEAST_GAIN: Final = 1e-3
 """Least fall of the mean margin, a difference of cosines, that counts as progress."""
 
+ROUNDING: Final = 1e-9
+"""By which a difference of two shares may be off."""
+
 
 @final
 class Lip(Method):
@@ -212,7 +215,8 @@ class Lip(Method):
         """
         gain = float(last.margins.mean() - found.margins.mean())
         stays = last.accuracy <= self.stop and found.accuracy <= self.stop
-        return (stays or gain > LEAST_GAIN) and before.kept_share - found.kept_share <= self.spare
+        lost = before.kept_share - found.kept_share
+        return (stays or gain > LEAST_GAIN) and lost <= self.spare + ROUNDING
 
 
 def _readings(examined: Examination, after: Marks, group: Sequence[Concept]) -> list[Reading]:
@@ -220,7 +224,7 @@ def _readings(examined: Examination, after: Marks, group: Sequence[Concept]) -> 
     of = ", ".join(concept.name for concept in group)
     pairs: tuple[tuple[Subject, Marks], ...] = (("before", examined.before), ("after", after))
     readings = [
-        share("synthetic forget accuracy", marks.margins > 0, "low", subject=subject, of=of) for subject, marks in pairs
+        share("synthetic forget accuracy", marks.known, "low", subject=subject, of=of) for subject, marks in pairs
     ]
     if len(after.kept):
         readings += [

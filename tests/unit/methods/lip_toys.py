@@ -58,7 +58,9 @@ def toy(counter: Counter | None = None) -> Model:
         return torch.tanh(tokens["rows"] @ module.text_in) @ module.text_out
 
     def tokenize(sentences: Sequence[str]) -> dict[str, Tensor]:
-        rows = [[sum(map(ord, sentence)) * (place + 1) % 17 / 8 - 1 for place in range(LETTERS)] for sentence in sentences]
+        rows = [
+            [sum(map(ord, sentence)) * (place + 1) % 17 / 8 - 1 for place in range(LETTERS)] for sentence in sentences
+        ]
         return {"rows": torch.tensor(rows, dtype=torch.float64)}
 
     adapter = Adapter(
@@ -77,4 +79,6 @@ def toy(counter: Counter | None = None) -> Model:
 def changed(model: Model, size: float = 0.3) -> Model:
     """Return the model with all weights of both towers moved a little, differently each."""
     names = ("image_in", "image_out", "text_in", "text_out")
-    return model.replace({name: model.weights[name] + size * random(*model.weights[name].shape, seed=9) for name in names})
+    return model.replace(
+        {name: model.weights[name] + size * random(*model.weights[name].shape, seed=9) for name in names}
+    )

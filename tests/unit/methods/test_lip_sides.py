@@ -117,7 +117,9 @@ def test_others_are_drawn_anew_each_time():
     assert all(len(set(each)) == 5 for each in drawn)
 
 
-@pytest.mark.parametrize(("holding", "batch", "wanted"), [(HOLDING, 3, 3), (HOLDING, 100, HOLDING), (0, 3, 3), (0, 9, 5)])
+@pytest.mark.parametrize(
+    ("holding", "batch", "wanted"), [(HOLDING, 3, 3), (HOLDING, 100, HOLDING), (0, 3, 3), (0, 9, 5)]
+)
 def test_samples_of_pictures_are_held_ones_or_else_moved_ones(holding, batch, wanted):
     model = toy()
     side = pictures(model, holding=holding, batch=batch)

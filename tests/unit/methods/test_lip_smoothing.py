@@ -120,7 +120,9 @@ def literal_descent(model, side, state, sensitivity, pace, generator):
     for name in sensitivity:
         weights[name] = state.weights.get(name, model.weights[name]).flatten().tolist()
         zeros = torch.zeros(len(weights[name]))
-        first[name], second[name] = (moment.get(name, zeros).flatten().tolist() for moment in (state.first, state.second))
+        first[name], second[name] = (
+            moment.get(name, zeros).flatten().tolist() for moment in (state.first, state.second)
+        )
     length = pace.change / math.sqrt(len(sensitivity))
     for step in range(state.steps.get(side.tower, 0) + 1, state.steps.get(side.tower, 0) + pace.steps + 1):
         leaves = {
@@ -182,9 +184,7 @@ def test_steps_of_that_size_in_random_directions_move_what_is_held_as_far_as_ask
     model, change = toy(), 1e-4
     side = pictures(model)
     sensitivity = sensitivities(model, side, IMAGE, seeded())
-    state = descended(
-        model, State(), side, sensitivity, Pace(tensors=9, steps=1, change=change, hold=0.0), seeded()
-    )
+    state = descended(model, State(), side, sensitivity, Pace(tensors=9, steps=1, change=change, hold=0.0), seeded())
     sizes = {name: (state.weights[name] - model.weights[name]).abs() for name in IMAGE}
     generator, squares = seeded(1), []
     for _ in range(600):

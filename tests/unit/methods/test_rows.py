@@ -7,7 +7,7 @@ from torch import Tensor
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Request
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.methods._rows import concept_rows, held_rows, name_rows, neutral_direction
+from clip_unlearn.methods._rows import concept_rows, held_rows, name_rows, neutral_direction, without_alike
 
 TEMPLATES = ("a photo of a {}.", "one {}")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -76,6 +76,33 @@ def test_nothing_to_hold(sandbox_model):
     held, weights = held_rows(sandbox_model, request, moved, 100.0, 3.0)
     assert held.shape == (0, moved.shape[1])
     assert weights.shape == (0,)
+
+
+def test_a_background_without_what_the_model_takes_for_the_forgotten(sandbox_model):
+    """In the order it was; names to retain and everything else of the request stay as they are."""
+    request = asking("apple", "mug | vase", retain=("bowl", "cat"), background=("cup", "car", "beaker", "axe"))
+    found = without_alike(sandbox_model, request)
+    assert found == Request(**{**request.model_dump(), "background": ("car", "axe")})
+    assert found.retain == ("bowl", "cat")
+    assert without_alike(sandbox_model, found) == found
+
+
+def test_names_alike_are_those_with_a_high_cosine_about_the_mean_noun(worded):
+    """Nouns at (1, .1), (1, -.9), (-2, 1.4) less (0, .2): the first has a cosine with (1, 0) of .98, as told."""
+    nouns = {"near": (1.0, 0.1), "far": (1.0, -0.9), "away": (-2.0, 1.4)}
+    rows = {name: torch.tensor(row, dtype=torch.float64) for name, row in {**nouns, "mug": (1.0, 0.0)}.items()}
+    rows = {name: row / row.norm() for name, row in rows.items()}
+    centre = sum(rows[name] for name in nouns) / 3
+    cosines = {name: float(unit(rows[name] - centre) @ unit(rows["mug"] - centre)) for name in nouns}
+    assert cosines["near"] > 0.97 > max(cosines["far"], cosines["away"])
+    table = {template.replace("{}", name): row.tolist() for name, row in rows.items() for template in TEMPLATES}
+    found = without_alike(worded(table), asking("mug", background=tuple(nouns)))
+    assert found.background == ("far", "away")
+
+
+def test_without_a_background_the_request_is_the_same(sandbox_model):
+    request = asking("mug", retain=("cup", "car"))
+    assert without_alike(sandbox_model, request) is request
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,22 @@ def test_only_the_accepted_ones():
         kept.of("c")
 
 
+def test_recognised_accepts_by_another_probability():
+    """Also pictures that stopped short of what they climbed for; nothing else changes."""
+    album = by_hand({"a": [0.95, 0.6, 0.5, 0.2], "b": [0.7]}, threshold=0.9)
+    assert album.accepted.tolist() == [True, False, False, False, False]
+    known = album.recognised(0.5)
+    assert known.accepted.tolist() == [True, True, False, False, True]
+    assert known.threshold == 0.5
+    assert known.probabilities is album.probabilities
+    assert known.pixels is album.pixels
+    assert known.checked() is known
+    assert (album.threshold, int(album.accepted.sum())) == (0.9, 1)
+    assert album.recognised(0.65).accepted.tolist() == [True, False, False, False, True]
+    with pytest.raises(ValueError, match=r"0\.49 does not make a picture's own name come first"):
+        album.recognised(0.49)
+
+
 def test_diversity_is_the_mean_cosine_of_two_different_pictures():
     album = dataclasses.replace(
         by_hand({"a": [1, 1, 1], "b": [1, 1], "c": [1]}),

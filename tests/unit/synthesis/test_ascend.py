@@ -13,7 +13,8 @@ from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.models.open import open_model
 from clip_unlearn.sandbox.classes import CLASS_NAMES
-from clip_unlearn.synthesis.ascend import Ascent, Classes, synthesise
+from clip_unlearn.synthesis import canvas
+from clip_unlearn.synthesis.ascend import Ascent, Classes, ascend, synthesise
 from clip_unlearn.synthesis.canvas import noise
 
 WORDS = ("cat", "dog", "teapot")
@@ -214,3 +215,29 @@ def test_wrong_numbers_are_refused(tiny_clip, count, wanted):
             tiny_clip.model, targets, classes=Classes(rows=targets, wanted=wanted), count=count,
             settings=SHORT, generator=seeded(),
         )  # fmt: skip
+
+
+def test_the_noise_stays_as_it_was(tiny_clip):
+    """The ascent works in place, on a copy."""
+    model, targets = tiny_clip.model, rows(tiny_clip.model)
+    space = model.adapter.pixels
+    start = noise(3, (space.height, space.width), (2,), seeded())
+    before, draws = start.clone(), torch.rand(SHORT.steps, 2, generator=seeded())
+    classes = Classes(rows=targets, wanted=(0, 1, 2))
+    found = ascend(model, targets, classes=classes, start=start, draws=draws, settings=SHORT)
+    assert torch.equal(start, before)
+    assert not torch.equal(found.pixels, before)
+
+
+def test_portions_decide_nothing(tiny, monkeypatch):
+    """Also where some pictures have stopped: as many portions as there are left to do."""
+    model, settings = (
+        in_double(tiny.model),
+        SHORT.model_copy(update={"check_every": 2, "probability": 0.34, "batch": 9}),
+    )
+    whole = made(model, settings)
+    monkeypatch.setattr(canvas, "CPU_LEAST", 2)
+    monkeypatch.setattr(canvas, "CPU_NUMBERS", 1)
+    parts = made(model, settings)
+    torch.testing.assert_close(parts.pixels, whole.pixels, rtol=0, atol=1e-9)
+    assert parts.steps.tolist() == whole.steps.tolist()

@@ -1,9 +1,10 @@
-"""Noise, blur and variation of pictures."""
+"""Noise, blur and variation of pictures, and how many of them are computed at once."""
 
 import pytest
 import torch
 
-from clip_unlearn.synthesis.canvas import blurred, noise, variation
+from clip_unlearn.synthesis import canvas
+from clip_unlearn.synthesis.canvas import blurred, few_threads, noise, portions, variation
 
 
 def seeded() -> torch.Generator:
@@ -43,3 +44,33 @@ def test_variation_counts_steps_across_and_down():
     picture[..., 2:, :] = 1
     assert float(variation(picture)) == pytest.approx(1 / 3)
     assert float(variation(picture.transpose(2, 3))) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "sizes"),
+    [(0, 8, []), (5, 8, [5]), (70, 160, [32, 32, 6]), (100, 48, [86, 14]), (1000, 16, [781, 219])],
+)
+def test_portions_follow_from_the_size_of_pictures(count, side, sizes):
+    found = portions(count, torch.empty(count or 1, 3, side, side))
+    rows = torch.arange(count)
+    assert [len(rows[part]) for part in found] == sizes
+    assert torch.equal(torch.cat([rows[:0], *(rows[part] for part in found)]), rows)
+
+
+def test_an_accelerator_takes_all_at_once():
+    assert portions(1000, torch.empty(1000, 3, 160, 160, device="meta")) == (slice(0, 1000),)
+
+
+def test_small_models_are_computed_with_one_thread(tiny_clip, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyError), few_threads(tiny_clip.model):
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(canvas, "SMALL", 1)
+        with few_threads(tiny_clip.model):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -199,8 +199,8 @@ def apart(rows: Sequence[Row]) -> str:
     """Return how far synthetic and real accuracy are apart, over the classes of which pictures were made."""
     pairs = [(left(row), 100 * made[0] / made[1]) for row in rows if (made := synthetic(row))]
     difference = spread([real - other for real, other in pairs], "+.1f")
-    made = spread([other for _, other in pairs])
-    return f"Synthetic accuracy after the edit {made} %; real less synthetic {difference} points."
+    mean = spread([other for _, other in pairs])
+    return f"Synthetic accuracy after the edit {mean} %; real less synthetic {difference} points."
 
 
 def table(found: Row) -> str:

@@ -115,7 +115,8 @@ class Model:
     def images(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of a pixel batch [n, 3, height, width], not normalised: [n, d]."""
         # Convolutions of processors run faster on pixels that lie together by place; transformers do not mind.
-        there = pixels.to(self._reference).contiguous(memory_format=torch.channels_last)
+        there = pixels.to(self._reference)
+        there = there.contiguous(memory_format=torch.channels_last) if there.dim() == 4 else there
         return self._mapped("image", self.adapter.image.embed(self.module, there))
 
     def texts(self, sentences: Sequence[str]) -> Tensor:

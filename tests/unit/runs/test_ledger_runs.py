@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -38,6 +39,12 @@ class FromImages(Method):
 
 
 RETAIN = ("tree", "house", "river", "cloud", "dog", "lamp")
+
+QUICK: Mapping[str, Mapping[str, object]] = {
+    "lip": {"pictures": 4, "stop_pictures": 2, "held_pictures": 4, "noise_draws": 1, "rounds": 2},
+    "lip_paper": {"pictures": 4, "stop_pictures": 2, "draws": 1, "epochs": 2, "learning_rate": 1e-2},
+}
+"""Settings of slow methods; what they forget is tested elsewhere."""
 
 
 @pytest.fixture(scope="session")
@@ -155,12 +162,12 @@ def test_patches_of_single_requests_one_after_the_other_are_no_joint_edit_either
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_makes_the_ordinary_patch_of_the_joint_request(name: str, sandbox: Model, tmp_path: Path) -> None:
-    path, out, method = tmp_path / "l.jsonl", tmp_path / "out", methods.find(name)()
+    path, out, method = tmp_path / "l.jsonl", tmp_path / "out", methods.find(name)(**QUICK.get(name, {}))
     if "images" in method.requires():
         with pytest.raises(UnsupportedError, match="learns from images"):
-            ledger_patch.create(path, sandbox, method=name, retain=RETAIN)
+            ledger_patch.create(path, sandbox, method=method, retain=RETAIN)
         return
-    ledger_patch.create(path, sandbox, method=name, retain=RETAIN)
+    ledger_patch.create(path, sandbox, method=method, retain=RETAIN)
     ledger.add(path, ["mug | cup"], request_id="R-1")
     ledger.add(path, ["cat"], request_id="R-2")
     patch, manifest = ledger_patch.compose(path, out, model=sandbox)

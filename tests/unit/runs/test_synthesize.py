@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.open import open_data
 from clip_unlearn.models.open import open_model
@@ -69,9 +70,18 @@ def test_pictures_that_were_not_accepted_are_told_of_but_not_written(
     assert list(open_data(str(tmp_path / "out")).keys) == ["cat/0001.png", "dog/0001.png"]
 
 
-def test_nouns_that_the_model_takes_for_the_name_are_no_rivals() -> None:
+def test_nouns_that_the_model_takes_for_the_name_are_no_rivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the embedded model "cup" is another word for "mug", and "cupboard" is not."""
-    found = runs._with_nouns(open_model("sandbox"), Request(forget=("mug",)))
+    asked: list[Request] = []
+
+    def album(_model: Model, request: Request, names: tuple[str, ...], **_: object) -> Album:
+        asked.append(request)
+        return pictures(names, 2)
+
+    monkeypatch.setattr(runs, "make_album", album)
+    plain = Order.model_validate({"model": "sandbox", "names": ["mug"], "count": 2, "probability": 0.5})
+    runs.synthesize(plain, tmp_path / "out")
+    (found,) = asked
     assert "cup" not in found.background
     assert "cupboard" in found.background
     assert "mug" not in found.background

@@ -26,8 +26,11 @@ from clip_unlearn.synthesis.ascend import Ascent
 GROWTH: Final = 2
 """Further tensors of each tower after a round that was taken back."""
 
-SHORTER: Final = 0.5
-"""Factor on the steps after a round that was taken back."""
+FALL: Final = 0.5
+"""Share of their length that steps lose over all rounds, in a straight line."""
+
+TAKEN_BACK, SETTLED = 0.8, 0.5
+"""Factors on the steps: after each round that was taken back, and after each one past the stop."""
 
 LEAST_GAIN: Final = 1e-3
 """Least fall of the mean margin, a difference of cosines, that counts as progress."""
@@ -111,7 +114,7 @@ class Lip(Method):
     text_steps: int = Field(default=5, ge=1)
     """Steps of the text tower in a round."""
 
-    rounds: int = Field(default=10, ge=1)
+    rounds: int = Field(default=12, ge=1)
     """Most rounds."""
 
     stop: float = Field(default=0.05, ge=0, lt=1)
@@ -198,7 +201,7 @@ class Lip(Method):
 
     def _pace(self, tower: TowerName, number: int, failed: int, settled: int) -> Pace:
         """Return the pace of a round, after so many that were taken back and so many past the stop."""
-        shorter = (1 - number / self.rounds) * SHORTER ** (failed + settled)
+        shorter = (1 - FALL * number / self.rounds) * TAKEN_BACK**failed * SETTLED**settled
         image = tower == "image"
         return Pace(
             tensors=(self.image_tensors if image else self.text_tensors) + GROWTH * failed,

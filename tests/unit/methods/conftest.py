@@ -1,6 +1,7 @@
-"""Models for methods that work from texts: the embedded one, and one whose embeddings a test chooses."""
+"""Models for methods: the embedded one, and one whose embeddings a test chooses; pictures that tests share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 
 from clip_unlearn.core.model import Adapter, Model, PixelSpace, Tower
 from clip_unlearn.core.record import Source
+from clip_unlearn.files import digest
 from clip_unlearn.models.open import open_model
+from clip_unlearn.synthesis.studio import Shot, Studio
 
 Worded = Callable[[Mapping[str, Sequence[float]]], Model]
 
@@ -46,3 +49,23 @@ def worded() -> Worded:
         return Model(module=Scale(), adapter=adapter, source=Source(where="worded"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def album() -> dict[str, Any]:
+    """Return pictures that tests share, by all that they depend on."""
+    return {}
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch, album: dict[str, Any]) -> None:
+    """Take pictures that an earlier test made, where all they depend on is the same."""
+    make = Studio.pictures
+
+    def pictures(self: Studio, shots: Sequence[Shot]) -> Any:
+        key = digest.of_json(self.key(shots))
+        if key not in album:
+            album[key] = make(self, shots)
+        return album[key]
+
+    monkeypatch.setattr(Studio, "pictures", pictures)

@@ -106,7 +106,7 @@ class Lip(Method):
     """Pictures to move, and pictures to hold, in a step."""
 
     text_batch: int = Field(default=64, ge=1)
-    """Names to hold in a step, half of them the nearest ones."""
+    """Names to hold in a step, beside the 32 nearest ones."""
 
     image_steps: int = Field(default=2, ge=1)
     """Steps of the image tower in a round."""
@@ -120,7 +120,7 @@ class Lip(Method):
     stop: float = Field(default=0.05, ge=0, lt=1)
     """Share of the held-out synthetic pictures, by all names, that may still be recognised at the end."""
 
-    spare: float = Field(default=0.1, ge=0, le=1)
+    spare: float = Field(default=0.2, ge=0, le=1)
     """Share of the held-out pictures of other classes that a round may lose."""
 
     settle: int = Field(default=2, ge=0)
@@ -165,13 +165,15 @@ class Lip(Method):
         if self.towers != "image":
             sides.append(names_side(model, some, gone, self.beyond, self.text_batch))
         examined = examination(model, some, material)
-        state = self._rounds(model, some, sides, examined)
+        state = self._rounds(model, some, sides, examined, [concept.names for concept in gone])
         edited = model.replace(dict(state.weights)) if state.weights else model
         return edited, _readings(examined, examined(edited), group)
 
-    def _rounds(self, model: Model, request: Request, sides: Sequence[Side], examined: Examination) -> State:
+    def _rounds(
+        self, model: Model, request: Request, sides: Sequence[Side], examined: Examination, gone: object
+    ) -> State:
         """Return the state after the last round that was kept."""
-        key = [type(self).__name__, model.fingerprint, request.digest, self.model_dump(mode="json")]
+        key = ["lip", model.fingerprint, str(model.device), request.digest, gone, self.model_dump(mode="json")]
         choices = self._choices(model, sides, request.seed)
         state, marks, failed, settled = State(), examined.before, 0, 0
         for number in range(self.rounds):

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -96,6 +97,11 @@ class Bed:
     other: Photographs
     synonyms: Mapping[str, tuple[str, ...]]
 
+    @cached_property
+    def before(self) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of both sets by the model as it was."""
+        return self.own.embedded(self.model), self.other.embedded(self.model)
+
 
 def open_bed(folder: Path, name: str, own: str, other: str) -> Bed:
     """Return a model with its photographs."""
@@ -118,9 +124,11 @@ def counts(hits: Tensor) -> list[int]:
 def measured(bed: Bed, model: Model, index: int) -> dict[str, object]:
     """Return what a model recognises: the class, the rest, other data, and the class by its held-out names."""
     plain = Request(forget=(Concept(name="x"),))
-    embeddings, rows = bed.own.embedded(model), class_texts(model, plain, bed.own.classes)
+    same = model is bed.model
+    embeddings, elsewhere = bed.before if same else (bed.own.embedded(model), bed.other.embedded(model))
+    rows = class_texts(model, plain, bed.own.classes)
     hits, shown = bed.own.hits(embeddings, rows), bed.own.labels == index
-    other = bed.other.hits(bed.other.embedded(model), class_texts(model, plain, bed.other.classes))
+    other = bed.other.hits(elsewhere, class_texts(model, plain, bed.other.classes))
     found: dict[str, object] = {"forget": counts(hits[shown]), "rest": counts(hits[~shown]), "other": counts(other)}
     for name in bed.synonyms.get(bed.images.classes[index], ()):
         asked = rows.clone()

@@ -93,10 +93,10 @@ class Lip(Method):
     text_tensors: int = Field(default=6, ge=1)
     """Tensors of the text tower in the first round."""
 
-    image_change: float = Field(default=0.005, gt=0, le=1)
+    image_change: float = Field(default=0.002, gt=0, le=1)
     """How far the first steps would move held pictures' unit embeddings if their signs were random."""
 
-    text_change: float = Field(default=0.01, gt=0, le=1)
+    text_change: float = Field(default=0.005, gt=0, le=1)
     """How far the first steps would move held names' unit embeddings if their signs were random."""
 
     hold: float = Field(default=10.0, ge=0)
@@ -114,7 +114,7 @@ class Lip(Method):
     text_steps: int = Field(default=5, ge=1)
     """Steps of the text tower in a round."""
 
-    rounds: int = Field(default=12, ge=1)
+    rounds: int = Field(default=20, ge=1)
     """Most rounds."""
 
     stop: float = Field(default=0.05, ge=0, lt=1)

@@ -71,7 +71,7 @@ class Lip(Method):
     source: Literal["synthetic", "real"] = "synthetic"
     """Where pictures come from: from the model, or from the images of the request."""
 
-    ascent: Ascent = Ascent(steps=60, rate=0.02, check_every=3, probability=0.9, batch=32)
+    ascent: Ascent = Ascent(steps=60, rate=0.02, check_every=3, probability=0.9, batch=16)
     """How pictures are made; they stop as soon as they are recognised, short of what no photograph looks like."""
 
     towers: Literal["both", "image", "text"] = "both"

@@ -20,7 +20,7 @@ from clip_unlearn.maths.vectors import unit
 from clip_unlearn.synthesis.ascend import Ascent
 from clip_unlearn.synthesis.studio import MADE, Studio
 
-STANDARD: Final = Ascent(steps=60, rate=0.02, check_every=3, probability=0.9, batch=32)
+STANDARD: Final = Ascent(steps=60, rate=0.02, check_every=3, probability=0.9, batch=16)
 """Pictures that stop as soon as they are recognised: short of what no photograph looks like, and in less time."""
 
 LEAST_ACCEPTED: Final = 0.5

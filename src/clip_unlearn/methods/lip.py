@@ -21,6 +21,7 @@ from clip_unlearn.methods._rows import without_alike
 from clip_unlearn.methods._sides import Side
 from clip_unlearn.methods._smoothing import Choice, Pace, State, one_round, sensitivities
 from clip_unlearn.methods._tensors import tower_tensors
+from clip_unlearn.synthesis.album import STANDARD
 from clip_unlearn.synthesis.ascend import Ascent
 
 GROWTH: Final = 2
@@ -71,7 +72,7 @@ class Lip(Method):
     source: Literal["synthetic", "real"] = "synthetic"
     """Where pictures come from: from the model, or from the images of the request."""
 
-    ascent: Ascent = Ascent(steps=60, rate=0.02, check_every=3, probability=0.9, batch=16)
+    ascent: Ascent = STANDARD
     """How pictures are made; they stop as soon as they are recognised, short of what no photograph looks like."""
 
     towers: Literal["both", "image", "text"] = "both"

@@ -4,6 +4,7 @@ ClipUnlearnError            exit code 1
 ├── InputError              exit code 2: what the user gave
 │   ├── RequestError        names: empty, duplicate, overlapping
 │   ├── SettingError        a setting or recipe key: unknown, out of range
+│   │   └── DivergedError   training that gives no numbers with the settings
 │   ├── UnknownNameError    a method, probe, model, data set or class nobody knows
 │   ├── DataError           images, tables, lists
 │   │   └── UndefinedError  a measurement that these data do not define
@@ -36,6 +37,10 @@ class RequestError(InputError):
 
 class SettingError(InputError):
     """A setting or recipe key is unknown, malformed or out of range."""
+
+
+class DivergedError(SettingError):
+    """Training gave no numbers with these settings; nothing was written."""
 
 
 class UnknownNameError(InputError):

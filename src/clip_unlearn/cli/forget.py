@@ -21,7 +21,10 @@ OtherNamesOption = Annotated[
 ]
 BackgroundOption = Annotated[str | None, typer.Option("--background", help="What else to hold: nouns or none.")]
 MethodOption = Annotated[str | None, typer.Option("--method", help="Method; see 'ls methods'.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Method setting key=value. Repeatable.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Method setting key=value or table.key=value. Repeatable."),
+]
 BudgetOption = Annotated[
     float | None,
     typer.Option(
@@ -30,6 +33,9 @@ BudgetOption = Annotated[
 ]
 DataOption = Annotated[
     str | None, typer.Option("--data", help="Images to measure on: folder, Parquet, CSV, shards, or sandbox.")
+]
+EvidenceOption = Annotated[
+    str | None, typer.Option("--evidence", help="Images to learn from; the stop part of --data if not given.")
 ]
 OtherDataOption = Annotated[
     list[str] | None, typer.Option("--other-data", help="Other labelled images, which should not suffer. Repeatable.")
@@ -42,7 +48,7 @@ ProbeOption = Annotated[list[str] | None, typer.Option("--probe", help="What to 
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everything random in the method.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to compute: cpu, cuda, ...")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
-PLAIN = ("templates", "probes", "other_data", "seed", "other_names", "background", "budget")
+PLAIN = ("templates", "probes", "evidence", "other_data", "seed", "other_names", "background", "budget")
 """Flags that stand for the field of the same name in a recipe."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -60,6 +66,7 @@ def forget(
     budget: BudgetOption = None,
     data: DataOption = None,
     split: SplitOption = None,
+    evidence: EvidenceOption = None,
     other_data: OtherDataOption = None,
     templates: TemplatesOption = None,
     probes: ProbeOption = None,
@@ -87,6 +94,7 @@ def forget(
         "budget": budget,
         "data": data,
         "split": split,
+        "evidence": evidence,
         "other_data": other_data,
         "templates": templates,
         "probes": probes,
@@ -140,23 +148,39 @@ def _override_method(values: dict[str, Any], flags: dict[str, Any]) -> None:
         values["method"] = {"name": flags["method"], "settings": {}}
     if "settings" in flags:
         chosen = values.setdefault("method", {"name": DEFAULT_METHOD, "settings": {}})
-        chosen["settings"] = {**chosen["settings"], **_settings(flags["settings"])}
+        chosen["settings"] = _over(chosen["settings"], _settings(flags["settings"]))
+
+
+def _over(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with others over them; a table keeps what the other one does not name."""
+    tables = {name for name in new if isinstance(old.get(name), dict) and isinstance(new[name], dict)}
+    return {**old, **new, **{name: {**old[name], **new[name]} for name in tables}}
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
-    settings = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise SettingError(f"--set {pair!r} is not key=value. Write for example --set strength=0.9.")
+        *tables, last = name.strip().split(".")
         try:
-            settings[name.strip()] = yaml.safe_load(value)
+            _place(settings, tables, pair)[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise SettingError(
                 f"--set {pair!r} has no readable value. Write for example --set strength=0.9."
             ) from error
+    return settings
+
+
+def _place(settings: dict[str, Any], tables: list[str], pair: str) -> dict[str, Any]:
+    """Return the table that a dotted name such as `descent.steps` is in."""
+    for table in tables:
+        settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise SettingError(f"--set {pair!r} and another --set give '{table}' in two ways. Give one of them.")
     return settings
 
 

@@ -20,13 +20,25 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 def build(kind: type[ConfigType], values: Mapping[str, object], *, where: str) -> ConfigType:
     """Return the validated settings.
 
+    A table that is given for a setting that is a table itself changes what it names: the rest stays as the default of
+    that setting has it.
+
     Raises:
         SettingError: one line naming the first wrong setting, what is wrong and what would be right.
     """
     try:
-        return kind.model_validate(dict(values))
+        return kind.model_validate(_completed(kind, values))
     except ValidationError as error:
         raise SettingError(_first_problem(kind, error, where)) from error
+
+
+def _completed(kind: type[BaseModel], values: Mapping[str, object]) -> dict[str, object]:
+    found = dict(values)
+    for name, value in values.items():
+        default = kind.model_fields[name].default if name in kind.model_fields else None
+        if isinstance(default, BaseModel) and isinstance(value, Mapping):
+            found[name] = {**default.model_dump(), **value}
+    return found
 
 
 def _first_problem(kind: type[BaseModel], error: ValidationError, where: str) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ def step(key: object, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, 
         StorageError: if the disk refuses to hold the step.
     """
     folder = _folder.get()
-    path = None if folder is None else folder / f"{digest.of_json([VERSION, key])}.safetensors"
+    path = None if folder is None else _path(folder, key)
     if path is not None and path.is_file():
         # A step that was damaged on the disk is computed again: it is a copy of work, never the only one.
         with contextlib.suppress(WeightsError, OSError):
@@ -56,3 +56,42 @@ def journaling(folder: Path, *, resume: bool) -> Iterator[None]:
     finally:
         _folder.reset(token)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def active() -> bool:
+    """Return whether steps of this context are written."""
+    return _folder.get() is not None
+
+
+def last(keys: Sequence[object]) -> tuple[int, dict[str, Tensor]] | None:
+    """Return the place and the result of the last of these steps that can be read, or None.
+
+    For long loops whose every state follows from the one before: only the newest is needed, see `keep`.
+    """
+    folder = _folder.get()
+    if folder is None:
+        return None
+    for place in range(len(keys) - 1, -1, -1):
+        path = _path(folder, keys[place])
+        if path.is_file():
+            with contextlib.suppress(WeightsError, OSError):
+                return place, tensors.read(path)
+    return None
+
+
+def keep(key: object, found: Mapping[str, Tensor], *, instead_of: object = None) -> None:
+    """Write the result of a step, and remove that of the step whose place it takes; without a journal, nothing.
+
+    Raises:
+        StorageError: if the disk refuses to hold the step.
+    """
+    folder = _folder.get()
+    if folder is None:
+        return
+    tensors.write(_path(folder, key), {name: value.detach().cpu().contiguous() for name, value in found.items()})
+    if instead_of is not None:
+        _path(folder, instead_of).unlink(missing_ok=True)
+
+
+def _path(folder: Path, key: object) -> Path:
+    return folder / f"{digest.of_json([VERSION, key])}.safetensors"

@@ -14,6 +14,7 @@ from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import open_data
+from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, SettingError
 from clip_unlearn.files import atomic
 from clip_unlearn.models.open import open_model
@@ -55,7 +56,8 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     """
     search, method = find_search(recipe), make_method(recipe)
     request = make_request(recipe)
-    data = _measured_part(recipe.data, learns="images" in method.requires() or search is not None)
+    learns = "images" in method.requires()
+    data = _measured_part(recipe.data, learns=(learns and recipe.evidence is None) or search is not None)
     images = None if data is None else open_data(data.path, split=data.split)
     others = _open_others(recipe.other_data, images)
     asked = tuple(dict.fromkeys((*recipe.probes, *(OTHER_PROBES if others else ()))))
@@ -63,8 +65,7 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     if images is not None:
         for concept in request.forget:
             images.class_index(concept.name)
-    if data is not None and "images" in method.requires():
-        request = _with_evidence(request, open_data(data.path, split="stop"))
+    request = _with_evidence(request, recipe, images) if learns else request
     selection = None if data is None or search is None else open_data(data.path, split="select")
     request = _with_retained(request, images)
     opened = model or open_recipe_model(recipe)
@@ -159,7 +160,15 @@ def _open_others(choices: Sequence[DataChoice], measured: ImageSet | None) -> tu
     return tuple(found)
 
 
-def _with_evidence(request: Request, images: ImageSet) -> Request:
+def _with_evidence(request: Request, recipe: Recipe, measured: ImageSet | None) -> Request:
+    """Return the request with the images to learn from, none of which may be measured on."""
+    stop = None if recipe.data is None else DataChoice(path=recipe.data.path, split="stop")
+    choice = recipe.evidence or stop
+    if choice is None:
+        return request
+    images = open_data(choice.path, split=choice.split)
+    if measured is not None:
+        check_disjoint(evidence=images, measured=measured)
     evidence = Evidence(where=images.where, digest=images.digest)
     return Request(**{**request.model_dump(), "evidence": evidence.model_dump()})
 

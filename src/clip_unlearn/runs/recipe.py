@@ -114,6 +114,10 @@ class Recipe(Config):
     data: DataChoice | None = None
     """Images to measure on."""
 
+    evidence: DataChoice | None = None
+    """Images that a method may learn from, with labels or captions; without, the `stop` part of the data where the
+    method needs any. No image of them may be among those to measure on."""
+
     other_data: tuple[DataChoice, ...] = ()
     """Other labelled images, whose accuracy should not fall; with any, `other_data` and `average_score` are measured
     besides the probes that are named."""

@@ -1,0 +1,229 @@
+"""Images with sentences: which to forget, which to retain, which are only looked at. n images, k classes."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, Literal, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from clip_unlearn.core.marks import Mark
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.request import Request, key
+from clip_unlearn.data.answers import class_texts
+from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import open_data
+from clip_unlearn.data.prepared import pixels_of
+from clip_unlearn.errors import DataError, UnsupportedError
+from clip_unlearn.maths.scores import cosines, ranks
+from clip_unlearn.maths.vectors import unit
+
+Sentences: TypeAlias = Literal["auto", "classes", "captions"]
+"""What an image is paired with: its class in a template, or one of its captions; auto prefers the class."""
+
+EVERY: Final = 4
+"""Every fourth image of a class, by digest, is only looked at."""
+
+LOOKED_AT: Final = 128
+"""Most images to be retained that are looked at."""
+
+NEAR_THE_TOP: Final = 5
+"""Place up to which a caption counts as found among those of all images that are looked at."""
+
+MEMORY: Final = 2_000_000_000
+"""Bytes of prepared images that are held; beyond it they are prepared again."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """The images of a request's evidence with what is said about them, sorted by what is to become of them."""
+
+    model: Model
+    """The model as it was."""
+
+    request: Request
+    images: ImageSet
+    before: Tensor
+    """The images' unit embeddings by the model as it was, [n, d]; 0 for those that cannot be read."""
+
+    names: tuple[tuple[str, ...], ...]
+    """The class list: all names of every class, those to forget first."""
+
+    labels: Tensor
+    """The place of each image's class in the list, -1 where it has none: [n]."""
+
+    captioned: bool
+    """Whether images are paired with their captions instead of their classes."""
+
+    forget: tuple[int, ...]
+    """Images to be forgotten, to learn from."""
+
+    retain: tuple[int, ...]
+    """Images to be retained, to learn from."""
+
+    held_forget: tuple[int, ...]
+    """Images to be forgotten that are only looked at."""
+
+    held_retain: tuple[int, ...]
+    """Images to be retained that are only looked at."""
+
+    _prepared: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def forgotten(self) -> int:
+        """Return how many classes at the head of the list are to be forgotten."""
+        return len(self.request.forget)
+
+    def pixels(self, rows: Sequence[int]) -> Tensor:
+        """Return prepared images: [len(rows), 3, height, width]."""
+        missing = [row for row in dict.fromkeys(rows) if row not in self._prepared]
+        fresh = dict(zip(missing, self._prepare(missing), strict=True)) if missing else {}
+        found = torch.stack([fresh[row] if row in fresh else self._prepared[row] for row in rows])
+        room = MEMORY // (found[0].numel() * found.element_size()) - len(self._prepared)
+        self._prepared.update(list(fresh.items())[: max(0, room)])
+        return found
+
+    @torch.no_grad()
+    def examine(self, model: Model) -> Mark:
+        """Return how many of the images that are only looked at a model recognises.
+
+        By class: the class is the first of the list. By caption: the image's caption is among the five nearest of the
+        captions of all images that are looked at.
+        """
+        rows = (*self.held_forget, *self.held_retain)
+        embeddings = torch.cat([model.images(part.to(model.device)) for part in torch.split(self._held, 32)]).cpu()
+        if self.captioned:
+            texts, labels = model.texts([self.images.captions[row][0] for row in rows]), torch.arange(len(rows))
+        else:
+            first = [names[0] for names in self.names]
+            texts, labels = class_texts(model, self.request, first), self.labels[list(rows)]
+        scores = cosines(embeddings, texts.cpu())
+        hits = ranks(scores, labels) <= (NEAR_THE_TOP if self.captioned else 1)
+        own = (model.logit_scale * scores).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        count = len(self.held_forget)
+        return Mark(
+            forget_hits=int(hits[:count].sum()),
+            forget_count=count,
+            retain_hits=int(hits[count:].sum()),
+            retain_count=len(self.held_retain),
+            forget_probability=float(own[:count].double().mean()),
+        )
+
+    @cached_property
+    def _held(self) -> Tensor:
+        return self._prepare([*self.held_forget, *self.held_retain])
+
+    def _prepare(self, rows: Sequence[int]) -> Tensor:
+        return pixels_of(self.images, self.model.adapter.prepare, rows)[0]
+
+
+def pairs_of(model: Model, request: Request, *, sentences: Sentences = "auto") -> Pairs:
+    """Return the images of a request's evidence, sorted.
+
+    With classes, an image is to be forgotten when its class is; without, when one of its captions has a name of a
+    concept in it. Images of classes that are neither to be forgotten nor to be retained are left out.
+
+    Raises:
+        UnsupportedError: if the request has no images.
+        DataError: if they have changed, say nothing, or show less than two images to forget or none to retain.
+    """
+    images = _evidence(request)
+    captioned = _captioned(images, sentences)
+    embedded = embed_images(model, images)
+    before = torch.zeros(len(images), embedded.vectors.shape[1])
+    before[list(embedded.kept)] = unit(embedded.vectors.float())
+    names = _class_list(request, images)
+    labels = _labels(images, names)
+    gone = _mentioned(images, request) if captioned else (labels >= 0) & (labels < len(request.forget))
+    stays = ~gone if captioned else labels >= len(request.forget)
+    readable = torch.zeros(len(images), dtype=torch.bool)
+    readable[list(embedded.kept)] = True
+    forget, held_forget = _parted(images, gone & readable)
+    retain, held_retain = _parted(images, stays & readable)
+    if not held_forget or not retain:
+        what = f"{len(forget)} images of what is to be forgotten" if not held_forget else "none of anything else"
+        raise DataError(f"{images.where} shows {what}. Give at least two of each concept, and some of others.")
+    drawn = torch.randperm(len(held_retain), generator=torch.Generator().manual_seed(request.seed))[:LOOKED_AT]
+    return Pairs(
+        model=model,
+        request=request,
+        images=images,
+        before=before,
+        names=names,
+        labels=labels,
+        captioned=captioned,
+        forget=forget,
+        retain=retain,
+        held_forget=held_forget,
+        held_retain=tuple(held_retain[place] for place in sorted(drawn.tolist())),
+    )
+
+
+def _evidence(request: Request) -> ImageSet:
+    if request.evidence is None:
+        raise UnsupportedError("There are no images to learn from. Give them with --data or --evidence.")
+    images = open_data(request.evidence.where)
+    if images.digest != request.evidence.digest:
+        raise DataError(
+            f"{images.where} is no longer what the request was made with. Give the images of then, or a new request."
+        )
+    return images
+
+
+def _captioned(images: ImageSet, sentences: Sentences) -> bool:
+    if sentences == "classes" and not images.labels:
+        raise DataError(f"{images.where} has no class labels. Give labelled images, or sentences=captions.")
+    if sentences == "captions" and not len(images.captions):
+        raise DataError(f"{images.where} has no captions. Give images with captions, or sentences=classes.")
+    if not images.labels and not len(images.captions):
+        raise DataError(f"{images.where} has neither labels nor captions to learn from. Give images with either.")
+    return sentences == "captions" or not images.labels
+
+
+def _class_list(request: Request, images: ImageSet) -> tuple[tuple[str, ...], ...]:
+    """Return all names of every class, those to forget first; the classes of the data where no name is to be kept."""
+    own = tuple(concept.names for concept in request.forget)
+    barred = {key(name) for names in own for name in names}
+    rest = request.retain or tuple(name for name in images.classes if key(name) not in barred)
+    return (*own, *((name,) for name in rest))
+
+
+def _labels(images: ImageSet, names: Sequence[Sequence[str]]) -> Tensor:
+    if not images.labels:
+        return torch.full((len(images),), -1)
+    places = {key(group[0]): place for place, group in enumerate(names)}
+    of_class = [places.get(key(name), -1) for name in images.classes]
+    return torch.tensor([of_class[label] for label in images.labels])
+
+
+def mentions(names: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a sentence has one of the names in it as whole words, or as a plain plural; case is folded."""
+    words = "|".join(re.escape(key(name)) for name in names)
+    pattern = re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)")
+    return lambda sentence: pattern.search(key(sentence)) is not None
+
+
+def _mentioned(images: ImageSet, request: Request) -> Tensor:
+    found = mentions([name for concept in request.forget for name in concept.names])
+    return torch.tensor([any(found(sentence) for sentence in images.captions[row]) for row in range(len(images))])
+
+
+def _parted(images: ImageSet, chosen: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the rows to learn from and those to look at: every fourth of each class by digest, at least one of two."""
+    groups: dict[int, list[int]] = {}
+    for row in chosen.nonzero().flatten().tolist():
+        groups.setdefault(images.labels[row] if images.labels else 0, []).append(row)
+    learn: list[int] = []
+    held: list[int] = []
+    seen: dict[str, bool] = {}
+    for rows in groups.values():
+        ordered = sorted(rows, key=lambda row: images.contents[row])
+        for place, row in enumerate(ordered):
+            apart = place % EVERY == min(EVERY, len(ordered)) - 1 and len(ordered) > 1
+            apart = seen.setdefault(images.contents[row], apart)  # equal images stay together
+            (held if apart else learn).append(row)
+    return tuple(sorted(learn)), tuple(sorted(held))

@@ -13,12 +13,14 @@ from clip_unlearn.core.record import Reading
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+WAYS = ("image-to-text", "text-to-image")
 HEADLINES = (
     "forget accuracy",
     "synthetic forget accuracy",
     "synthetic minus real forget accuracy",
     "retain accuracy",
     "neighbour accuracy",
+    *(f"{side} {way} recall@10" for way in WAYS for side in ("forget", "retain")),
     "forget top-5 accuracy",
     "retain top-5 accuracy",
     "worst name accuracy",

@@ -17,6 +17,9 @@ class Probe(Config, abc.ABC):
     needs_images: ClassVar[bool] = True
     """Whether it measures on images, so that it is skipped, with a reason, in a run without data."""
 
+    needs_labels: ClassVar[bool] = True
+    """Whether its images must have class labels; where they have captions alone it is skipped, with a reason."""
+
     needs_others: ClassVar[bool] = False
     """Whether it measures on other data, in a field `others`, so that it is skipped, with a reason, without any."""
 

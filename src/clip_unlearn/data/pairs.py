@@ -121,11 +121,14 @@ class Pairs:
         return pixels_of(self.images, self.model.adapter.prepare, rows)[0]
 
 
-def pairs_of(model: Model, request: Request, *, sentences: Sentences = "auto") -> Pairs:
+def pairs_of(
+    model: Model, request: Request, *, sentences: Sentences = "auto", other_senses: Sequence[str] = ()
+) -> Pairs:
     """Return the images of a request's evidence, sorted.
 
     With classes, an image is to be forgotten when its class is; without, when one of its captions has a name of a
-    concept in it. Images of classes that are neither to be forgotten nor to be retained are left out.
+    concept in it and none has one of `other_senses`, phrases in which a name means something else. Images of classes
+    that are neither to be forgotten nor to be retained are left out.
 
     Raises:
         UnsupportedError: if the request has no images.
@@ -138,8 +141,7 @@ def pairs_of(model: Model, request: Request, *, sentences: Sentences = "auto") -
     before[list(embedded.kept)] = unit(embedded.vectors.float())
     names = _class_list(request, images)
     labels = _labels(images, names)
-    gone = _mentioned(images, request) if captioned else (labels >= 0) & (labels < len(request.forget))
-    stays = ~gone if captioned else labels >= len(request.forget)
+    gone, stays = _sorted(images, request, labels, other_senses)
     readable = torch.zeros(len(images), dtype=torch.bool)
     readable[list(embedded.kept)] = True
     forget, held_forget = _parted(images, gone & readable)
@@ -207,9 +209,20 @@ def mentions(names: Sequence[str]) -> Callable[[str], bool]:
     return lambda sentence: pattern.search(key(sentence)) is not None
 
 
-def _mentioned(images: ImageSet, request: Request) -> Tensor:
-    found = mentions([name for concept in request.forget for name in concept.names])
-    return torch.tensor([any(found(sentence) for sentence in images.captions[row]) for row in range(len(images))])
+def mentioned(images: ImageSet, request: Request, other_senses: Sequence[str] = ()) -> Tensor:
+    """Return which images have a caption that names a concept to forget, and none with another sense of it: [n]."""
+    named = mentions([name for concept in request.forget for name in concept.names])
+    other = mentions(other_senses) if other_senses else None
+    captions = [images.captions[row] for row in range(len(images))]
+    return torch.tensor([any(map(named, some)) and not (other and any(map(other, some))) for some in captions])
+
+
+def _sorted(images: ImageSet, request: Request, labels: Tensor, other_senses: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return which images are to be forgotten and which retained: by class where they have one, else by captions."""
+    if images.labels:
+        return (labels >= 0) & (labels < len(request.forget)), labels >= len(request.forget)
+    gone = mentioned(images, request, other_senses)
+    return gone, ~gone
 
 
 def _parted(images: ImageSet, chosen: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -51,6 +51,9 @@ class Cliperase(Method):
     sentences: Sentences = "auto"
     """What an image is paired with: its class in a template, or one of its captions; auto prefers the class."""
 
+    other_senses: tuple[str, ...] = ()
+    """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
+
     descent: Descent = Descent()
     """How long, on what and how fast it trains."""
 
@@ -62,7 +65,7 @@ class Cliperase(Method):
             DataError: if they show too little of what is to be forgotten or of anything else.
             DivergedError: if the loss is no number, also with half the rate.
         """
-        pairs = pairs_of(model, request, sentences=self.sentences)
+        pairs = pairs_of(model, request, sentences=self.sentences, other_senses=self.other_senses)
         return trained(self, pairs, partial(_loss, self), self.descent)
 
 

@@ -17,6 +17,12 @@ HINTS: Final = {
     "retain top-5 accuracy": "the same for all other classes; should stay",
     "forget mean reciprocal rank": "mean of 1/rank of the right name: 100 % when always first; the edit wants this low",
     "retain mean reciprocal rank": "the same for all other classes; should stay",
+    "forget image-to-text recall@10": "forgotten pictures that find one of their captions among the first ten; should "
+    "be low",
+    "retain image-to-text recall@10": "the same for all other pictures; should stay",
+    "forget text-to-image recall@10": "captions of forgotten pictures that find their picture among the first ten; "
+    "should be low",
+    "retain text-to-image recall@10": "the same for all other captions; should stay",
     "image drift": "mean cosine between the embeddings of other classes' pictures before and after; 1 is no drift",
     "text drift": "the same for their names; 1 is no drift",
     "over-forgetting AUC": "how often a picture of the class scores higher with its name than one of another class; at "

@@ -14,13 +14,14 @@ from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import open_data
+from clip_unlearn.data.pairs import mentioned
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, SettingError
 from clip_unlearn.files import atomic
 from clip_unlearn.models.open import open_model
 from clip_unlearn.prompts.expand import templates
 from clip_unlearn.runs.names import completed
-from clip_unlearn.runs.recipe import OTHER_PROBES, DataChoice, Recipe
+from clip_unlearn.runs.recipe import CAPTION_PROBES, OTHER_PROBES, DataChoice, Recipe
 from clip_unlearn.runs.search import Search, find_search
 
 
@@ -60,11 +61,12 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     data = _measured_part(recipe.data, learns=(learns and recipe.evidence is None) or search is not None)
     images = None if data is None else open_data(data.path, split=data.split)
     others = _open_others(recipe.other_data, images)
-    asked = tuple(dict.fromkeys((*recipe.probes, *(OTHER_PROBES if others else ()))))
-    chosen, skipped = make_probes(asked, data, tuple(one.where for one in others))
+    unlabelled = images is not None and not images.labels
+    further = (*(OTHER_PROBES if others else ()), *(CAPTION_PROBES if unlabelled else ()))
+    asked = tuple(dict.fromkeys((*recipe.probes, *further)))
+    chosen, skipped = make_probes(asked, data, tuple(one.where for one in others), labelled=not unlabelled)
     if images is not None:
-        for concept in request.forget:
-            images.class_index(concept.name)
+        _check_shown(images, request)
     request = _with_evidence(request, recipe, images) if learns else request
     selection = None if data is None or search is None else open_data(data.path, split="select")
     request = _with_retained(request, images)
@@ -109,11 +111,12 @@ def make_request(recipe: Recipe) -> Request:
 
 
 def make_probes(
-    names: Sequence[str], data: DataChoice | None, others: Sequence[str] = ()
+    names: Sequence[str], data: DataChoice | None, others: Sequence[str] = (), *, labelled: bool = True
 ) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
     """Return the probes that can run, and those that cannot with the reason.
 
-    `others` are further data sources, for the probes that measure on other data too.
+    `others` are further data sources, for the probes that measure on other data too. Without class labels (`labelled`)
+    probes that need them are left out.
     """
     chosen: list[Probe] = []
     skipped: list[Skipped] = []
@@ -121,6 +124,9 @@ def make_probes(
         kind = probes.find(name)
         if data is None and kind.needs_images:
             skipped.append(Skipped(probe=name, reason="it needs images, and no data was given"))
+            continue
+        if data is not None and kind.needs_labels and not labelled:
+            skipped.append(Skipped(probe=name, reason="it needs class labels, and the data has none"))
             continue
         if not others and kind.needs_others:
             skipped.append(Skipped(probe=name, reason="it needs other data, and none was given"))
@@ -130,6 +136,18 @@ def make_probes(
             settings["others"] = tuple(others)
         chosen.append(build(kind, settings, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
+
+
+def _check_shown(images: ImageSet, request: Request) -> None:
+    """Check that the data shows what is to be forgotten: as a class, or in some caption."""
+    if images.labels or not len(images.captions):
+        for concept in request.forget:
+            images.class_index(concept.name)
+    elif not bool(mentioned(images, request).any()):
+        names = ", ".join(name for concept in request.forget for name in concept.names)
+        raise DataError(
+            f"No caption of {images.where} has any of these in it: {names}. Give other names or other data."
+        )
 
 
 def open_recipe_model(recipe: Recipe) -> Model:

@@ -19,6 +19,8 @@ DEPTH_LIMIT = 20
 DEFAULT_METHOD = "redirect"
 """The best data-free method that was measured; see docs/guide/closed-forms.md."""
 PROBES = ("zero_shot", "name_sweep", "over_forgetting", "drift")
+CAPTION_PROBES = ("retrieval",)
+"""What is measured besides where images have captions and no class labels."""
 OTHER_PROBES = ("other_data", "average_score")
 """What is measured besides where other data are given."""
 

@@ -186,6 +186,7 @@ def _place(settings: dict[str, Any], tables: list[str], pair: str) -> dict[str, 
 
 def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool, dry_run: bool, resume: bool) -> None:
     from clip_unlearn.core.config import build
+    from clip_unlearn.core.processes import is_main
     from clip_unlearn.runs.plan import check_output, plan
     from clip_unlearn.runs.recipe import Recipe
     from clip_unlearn.runs.run import run
@@ -200,6 +201,8 @@ def _carry_out(values: dict[str, Any], out: Path, *, as_json: bool, force: bool,
     with console.progress():
         command = shlex.join(["clip-unlearn", *(word for word in sys.argv[1:] if word != "--resume")])
         record = run(recipe, out, force=force, resume=resume, command=command)
+    if not is_main():
+        return
     if as_json:
         console.show_json(record.model_dump(mode="json"))
         return

@@ -9,6 +9,7 @@ from typing import Final
 
 from torch import Tensor
 
+from clip_unlearn.core.processes import is_main
 from clip_unlearn.errors import WeightsError
 from clip_unlearn.files import digest, tensors
 
@@ -48,14 +49,15 @@ def journaling(folder: Path, *, resume: bool) -> Iterator[None]:
     Raises:
         StorageError: if the disk refuses.
     """
-    if not resume:
+    if not resume and is_main():
         shutil.rmtree(folder, ignore_errors=True)
     token = _folder.set(folder)
     try:
         yield
     finally:
         _folder.reset(token)
-    shutil.rmtree(folder, ignore_errors=True)
+    if is_main():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def active() -> bool:

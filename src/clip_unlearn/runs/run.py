@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +14,7 @@ from clip_unlearn.core.journal import journaling
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
+from clip_unlearn.core.processes import is_main
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.readings import difference
 from clip_unlearn.core.record import APART, SYNTHETIC, Origin, Reading, Record, Skipped, Source
@@ -72,7 +74,8 @@ def run(
 
     What is measured is what is shipped: the patch folded into weights, in the model's own number format. The folder
     appears whole or not at all. Methods that work long keep their steps in `out`.journal beside it, which goes once
-    `out` is there; after an interruption `resume` takes the steps from it, and the result has the same bytes.
+    `out` is there; after an interruption `resume` takes the steps from it, and the result has the same bytes. Several
+    processes of one launch share the training of a method, and the main one writes.
 
     Raises:
         InputError: if anything in the recipe or the output folder is not usable.
@@ -82,8 +85,18 @@ def run(
     seconds: dict[str, float] = {}
     with _timed("open", seconds):
         prepared = plan(recipe, model=model)
-    with journaling(out.with_name(out.name + JOURNAL), resume=resume):
-        return _carried_out(prepared, out, seconds, force=force, command=command)
+    with journaling(out.with_name(out.name + JOURNAL), resume=resume), _own_folder(out) as own:
+        return _carried_out(prepared, own, seconds, force=force, command=command)
+
+
+@contextlib.contextmanager
+def _own_folder(out: Path) -> Iterator[Path]:
+    """Yield where this process writes: all but the main one write what the main one does, to a place that goes."""
+    if is_main():
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / out.name
 
 
 def _carried_out(prepared: Plan, out: Path, seconds: dict[str, float], *, force: bool, command: str) -> Record:

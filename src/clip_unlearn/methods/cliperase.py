@@ -66,10 +66,11 @@ class Cliperase(Method):
             DivergedError: if the loss is no number, also with half the rate.
         """
         pairs = pairs_of(model, request, sentences=self.sentences, other_senses=self.other_senses)
-        return trained(self, pairs, partial(_loss, self), self.descent)
+        return trained(self, pairs, partial(loss_of, self), self.descent)
 
 
-def _loss(method: Cliperase, step: Step) -> Tensor:
+def loss_of(method: Cliperase, step: Step) -> Tensor:
+    """Return the loss of the class's docstring on the pairs of a step."""
     forget, retain = step.forget, step.retain
     total = torch.zeros((), device=forget.before_images.device)
     if method.forget_weight:

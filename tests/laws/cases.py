@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from PIL.Image import Image
 
+from clip_unlearn.core.config import build
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Concept, Evidence, Request
@@ -27,6 +28,16 @@ QUICK: Mapping[str, Mapping[str, object]] = {
 }
 """Settings that make slow methods quick enough to be tried many times; all others are tried at their defaults."""
 
+SHORT = "descent"
+"""The table of settings of methods that train; a few small steps show all laws but the one that they forget."""
+
+STEPS: Mapping[str, int] = {"steps": 3, "check_every": 3, "forget_batch": 4, "retain_batch": 8}
+ALL, FEW = "sandbox@select", "sandbox:photo@select"
+"""Images to learn from, and those of them that are enough for a few steps."""
+
+FIRST = FAMILIES[0]
+"""The family on which methods that train are tried to the end."""
+
 EXCUSED: Mapping[tuple[str, str], str] = {
     ("lip_paper", "the_class_is_forgotten_and_others_are_kept"): "the published constants forget nothing here",
 }
@@ -36,18 +47,25 @@ PICTURES = 6
 """Pictures of each class and domain that law 7 looks at."""
 
 
+def settings_of(kind: type[Method], values: Mapping[str, object], *, short: bool) -> Method:
+    """Return a method with settings that are quick enough; with `short`, one that trains for a moment only."""
+    tables = {SHORT: STEPS} if short and SHORT in kind.model_fields else {}
+    return build(kind, {**values, **tables}, where=kind.__name__)
+
+
 def make_case(model: Model, method: Method, *, trained: bool) -> Case:
     """Return the case of a method and a model; trained models are tried on the world, others on its pixels only."""
     pixels = model.adapter.prepare(some_pictures())
-    return Case(
-        method=method, model=model, request=full_request(), pixels=pixels, world=open_world() if trained else None
-    )
+    descent = getattr(method, SHORT, None)
+    evidence = FEW if descent is not None and descent.steps == STEPS["steps"] else ALL
+    world = open_world() if trained else None
+    return Case(method=method, model=model, request=full_request(evidence), pixels=pixels, world=world)
 
 
 @functools.cache
-def full_request() -> Request:
-    """Return a request that offers everything a method may need."""
-    evidence = open_data("sandbox@select")
+def full_request(where: str) -> Request:
+    """Return a request that offers everything a method may need, images to learn from among it."""
+    evidence = open_data(where)
     return Request(
         forget=(Concept(name=FORGET),),
         retain=tuple(name for name in CLASS_NAMES if name != FORGET),

@@ -1,7 +1,10 @@
 """Every law, for every method, on every family."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
-from cases import EXCUSED, FAMILIES, QUICK
+from cases import EXCUSED, FAMILIES, FIRST, QUICK, SHORT, settings_of
 
 import laws
 from clip_unlearn import methods
@@ -12,13 +15,25 @@ WITHOUT_FORGETTING = (laws.settings_rebuild_the_method, laws.errors_are_ours_and
 """Laws that hold also where the model or the request lacks what the method needs."""
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("name", methods.names())
-@pytest.mark.parametrize("family", FAMILIES)
+def trials() -> Iterator[Any]:
+    """Yield every law, method and family; whether training forgets is tried on one family, and on all when slow."""
+    for family in FAMILIES:
+        for name in methods.names():
+            for law in LAWS:
+                long = (
+                    law is laws.the_class_is_forgotten_and_others_are_kept and SHORT in methods.find(name).model_fields
+                )
+                marks = [pytest.mark.slow] if long and family != FIRST else []
+                yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("family", "name", "law"), list(trials()))
 def test_law(case_of, family, name, law):
     if reason := EXCUSED.get((name, law.__name__)):
         pytest.skip(reason)
-    case = case_of(family, methods.find(name)(**QUICK.get(name, {})))
+    kind = methods.find(name)
+    long = law is laws.the_class_is_forgotten_and_others_are_kept
+    case = case_of(family, settings_of(kind, QUICK.get(name, {}), short=not long))
     if law not in WITHOUT_FORGETTING:
         try:
             case.method.check(case.model, case.request)

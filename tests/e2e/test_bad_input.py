@@ -127,6 +127,18 @@ CASES: dict[str, tuple[Arrange, str]] = {
     "unknown template set": (forget("--forget", "mug", "--templates", "fotos"), "Did you mean 'photo'"),
     "template with two gaps": (forget("--forget", "mug", "--templates", "a {} and a {}"), "exactly once"),
     "unknown setting": (forget("--forget", "mug", "--set", "strenght=1"), "Did you mean 'strength'"),
+    "settings of a table and a value for it": (
+        forget("--forget", "mug", "--method", "cliperase", "--set", "descent=1", "--set", "descent.steps=2"),
+        "in two ways",
+    ),
+    "unknown setting of a table": (
+        forget("--forget", "mug", "--method", "cliperase", "--set", "descent.step=2", "--data", "sandbox"),
+        "Did you mean 'steps'",
+    ),
+    "images to learn from that are measured on": (
+        forget("--forget", "mug", "--method", "leace", "--evidence", "sandbox", "--data", "sandbox@audit"),
+        "share an image",
+    ),
     "setting without a value": (forget("--forget", "mug", "--set", "strength"), "key=value"),
     "setting with a broken value": (forget("--forget", "mug", "--set", "strength=["), "readable"),
     "unknown device": (forget("--forget", "mug", "--device", "gpux"), "gpux"),

@@ -117,3 +117,18 @@ def test_an_interrupted_forget_goes_on_with_resume(
     tensors = [(out / "patch" / "patch.safetensors").read_bytes() for out in (whole, halted)]
     assert tensors[0] == tensors[1]
     assert "--resume" not in Record.load(halted / "record.json").command
+
+
+def test_evidence_is_what_is_learned_from_and_all_data_are_measured(
+    tmp_path: Path, sketches: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = f"forget --model sandbox --forget cat --method leace --evidence {sketches} --data sandbox:photo@audit"
+    assert main(monkeypatch, *asked.split(), "--probe", "zero_shot", "--out", str(tmp_path / "out")) == 0
+    record = Record.load(tmp_path / "out" / "record.json")
+    evidence = record.origin.request.evidence
+    assert evidence is not None
+    assert (evidence.where, evidence.digest) == (sketches, open_data(sketches).digest)
+    assert record.data is not None
+    assert record.data.where == "sandbox:photo@audit"
+    assert record.data.count == len(open_data("sandbox:photo@audit"))
+    assert f"path: {sketches}" in (tmp_path / "out" / "recipe.yaml").read_text()

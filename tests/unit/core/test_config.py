@@ -13,6 +13,11 @@ class Inner(Config):
     """Width."""
 
 
+class Pair(Config):
+    first: int = 1
+    second: int = 2
+
+
 class Outer(Config):
     name: str
     """Name."""
@@ -73,3 +78,19 @@ def test_settings_are_frozen():
 
 def test_texts_under_fields_become_their_descriptions():
     assert Inner.model_fields["width"].description == "Width."
+
+
+class Slow(Config):
+    inner: Inner = Inner(width=5)
+    pace: Pair = Pair(first=3, second=4)
+
+
+def test_a_table_given_in_part_keeps_the_rest_of_the_settings_own_default():
+    built = build(Slow, {"pace": {"second": 7}}, where="")
+    assert (built.pace.first, built.pace.second) == (3, 7)
+    assert built.inner.width == 5
+
+
+def test_a_table_in_part_is_checked_as_a_whole():
+    with pytest.raises(SettingError, match=r"pace\.third"):
+        build(Slow, {"pace": {"third": 7}}, where="x")

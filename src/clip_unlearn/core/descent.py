@@ -1,8 +1,9 @@
 """The one training loop: a loss, a feed of inputs, and steps down it. n images, d embedding width."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Literal, TypeAlias, final
 
 import torch
@@ -15,8 +16,8 @@ from clip_unlearn.core.embedding_map import used
 from clip_unlearn.core.marks import Mark
 from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.progress import report
-from clip_unlearn.core.step import Feed, Step
-from clip_unlearn.core.training import Descent, restore, state_tensors
+from clip_unlearn.core.step import Feed, Inputs, Step
+from clip_unlearn.core.training import Descent, replaced, restore, state_tensors
 from clip_unlearn.core.training_state import TrainingState
 from clip_unlearn.errors import DivergedError, StorageError
 
@@ -28,6 +29,17 @@ SECONDS: Final = 10.0
 
 Loss: TypeAlias = Callable[[Step], Tensor]
 """From a step to one number that is to fall."""
+
+Slope: TypeAlias = Mapping[str, Tensor]
+"""A gradient by the names of weights; a weight without one stays as it is."""
+
+
+def added(slopes: Sequence[Slope]) -> Slope:
+    """Return the sum of gradients."""
+    total: dict[str, Tensor] = {}
+    for slope in slopes:
+        total |= {name: total[name] + one if name in total else one for name, one in slope.items()}
+    return total
 
 
 @final
@@ -44,11 +56,35 @@ class Task:
     examine: Callable[[Model], Mark] | None = None
     """What the best state is chosen by, on images that are not learned from; without it the last state is taken."""
 
+    rivals: tuple[Loss, ...] = ()
+    """Further losses of the same inputs; each has a graph of its own."""
+
+    combine: Callable[[Sequence[Slope]], Slope] = added
+    """What is descended, made of the gradients of the loss and its rivals; a step is skipped where it is empty."""
+
+    pull: Callable[[Mapping[str, Tensor]], Slope] | None = None
+    """From the trained weights to a gradient that is added to that of the losses: of what depends on weights alone."""
+
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     """For some weights, 1 where entries may change and 0 where they stay exactly as they are."""
 
     key: object = ""
     """JSON-able; with the model and the settings, all that the result depends on."""
+
+    @cached_property
+    def wide(self) -> Model:
+        """Return the model with all numbers in float32: half precision would swallow small steps."""
+        narrow = {
+            name: weight.detach().float()
+            for name, weight in self.model.weights.items()
+            if weight.is_floating_point() and weight.dtype != torch.float32
+        }
+        return self.model.replace(narrow) if narrow else self.model
+
+    def shipped(self, weights: Mapping[str, Tensor]) -> Model:
+        """Return the model with trained weights, in the number format that it came in."""
+        before = self.model.weights
+        return self.model.replace({name: weight.to(before[name].dtype) for name, weight in weights.items()})
 
 
 @final
@@ -91,9 +127,8 @@ def descend(task: Task, settings: Descent) -> Descended:
             journal.keep(keys[place], state.as_tensors(), instead_of=written)
             written, since = keys[place], time.monotonic()
     report("forget", settings.steps, settings.steps)
-    before = task.model.weights
-    chosen = {name: weight.to(before[name].dtype) for name, weight in state.chosen.items()}
-    return Descended(model=task.model.replace(chosen), marks=state.marks, best=state.best, halved=state.factor < 1.0)
+    model, halved = task.shipped(state.chosen), state.factor < 1.0
+    return Descended(model=model, marks=state.marks, best=state.best, halved=halved)
 
 
 def trained_weights(model: Model, towers: Literal["both", "image", "text"]) -> tuple[str, ...]:
@@ -114,21 +149,36 @@ def trained_weights(model: Model, towers: Literal["both", "image", "text"]) -> t
 
 
 def gradient(
-    task: Task, settings: Descent, weights: Mapping[str, Tensor], number: int
-) -> tuple[float, dict[str, Tensor]]:
-    """Return the task's loss at some weights on the inputs of a step, and its gradient.
+    task: Task, settings: Descent, weights: Mapping[str, Tensor], number: int, *, draft: Model | None = None
+) -> tuple[float, Mapping[str, Tensor]]:
+    """Return the sum of the task's losses at some weights on the inputs of a step, and what is to be descended.
+
+    `weights` are leaves in float32. `draft` is the model that they stand in, for callers who keep one: they may change
+    in place.
 
     Raises:
-        FloatingPointError: if either is no number.
+        FloatingPointError: if a loss or a gradient is no number.
     """
-    draft, precision = task.model.replace(dict(weights)), settings.autocast(task.model)
-    embedder = Embedder(draft, settings.trains, part=settings.part, precision=precision)
-    with torch.enable_grad():
-        loss = task.loss(Step(inputs=task.feed(number), embedder=embedder))
-        found = embedder.gradients(loss, weights) if loss.requires_grad else {}
-    if not all(bool(one.isfinite().all()) for one in (loss, *found.values())):
+    draft, inputs = draft or task.wide.replace(dict(weights)), task.feed(number)
+    found = [_slope(loss, draft, settings, inputs, weights) for loss in (task.loss, *task.rivals)]
+    slopes = [slope for _, slope in found]
+    with torch.no_grad():
+        pulls = [] if task.pull is None else [task.pull(weights)]
+        total = added([task.combine(slopes), *pulls])
+    parts = [*(loss for loss, _ in found), *(one for slope in (*slopes, *pulls) for one in slope.values())]
+    if not all(bool(one.isfinite().all()) for one in parts):
         raise FloatingPointError(f"the loss or its gradient is no number at step {number}")
-    return float(loss.detach()), found
+    return sum(float(loss) for loss, _ in found), total
+
+
+def _slope(
+    loss: Loss, draft: Model, settings: Descent, inputs: Inputs, weights: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return one loss of a model and its gradient."""
+    embedder = Embedder(draft, settings.trains, part=settings.part, precision=settings.autocast(draft))
+    with torch.enable_grad():
+        value = loss(Step(inputs=inputs, embedder=embedder))
+        return value.detach(), embedder.gradients(value, weights) if value.requires_grad else {}
 
 
 def _start(task: Task) -> TrainingState:
@@ -140,31 +190,41 @@ def _start(task: Task) -> TrainingState:
 
 def _leg(task: Task, settings: Descent, state: TrainingState) -> TrainingState:
     """Return the state some steps later, with the rate halved or the parts made smaller where that is needed."""
-    try:
-        return _stepped(task, settings, state)
-    except FloatingPointError as error:
-        if state.factor < 1.0:
-            raise DivergedError(
-                f"Training failed: {error}, also after the rate was halved once. Give a smaller rate, for example "
-                f"--set descent.rate={settings.rate / 10:g}."
-            ) from error
-        return _leg(task, settings, replace(state, factor=HALF))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        part = (settings.part or max(settings.forget_batch, settings.retain_batch)) // 2
-        if not part:
-            raise StorageError("Memory does not hold the pass of a single image. Use another device.") from error
-        return _leg(task, Descent(**{**settings.model_dump(), "part": part}), state)
+    while True:
+        try:
+            return _stepped(task, settings, state)
+        except FloatingPointError as error:
+            state = _slower(settings, state, error)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            state = _smaller(settings, state, error)
+        # The next try is made out here: an error that is being handled holds on to all that the failed pass made.
+
+
+def _slower(settings: Descent, state: TrainingState, error: FloatingPointError) -> TrainingState:
+    if state.factor < 1.0:
+        raise DivergedError(
+            f"Training failed: {error}, also after the rate was halved once. Give a smaller rate, for example "
+            f"--set descent.rate={settings.rate / 10:g}."
+        ) from error
+    return replace(state, factor=HALF)
+
+
+def _smaller(settings: Descent, state: TrainingState, error: Exception) -> TrainingState:
+    part = (state.part or settings.part or max(settings.forget_batch, settings.retain_batch)) // 2
+    if not part:
+        raise StorageError("Memory does not hold the pass of a single image. Use another device.") from error
+    return replace(state, part=part)
 
 
 def _stepped(task: Task, settings: Descent, state: TrainingState) -> TrainingState:
     """Return the state after the steps up to the next look."""
     leaves = {name: weight.clone().requires_grad_() for name, weight in state.weights.items()}
-    optimiser = settings.make(list(leaves.values()))
+    draft, optimiser = task.wide.replace(leaves), settings.make(list(leaves.values()))
     restore(optimiser, state.optimiser)
-    losses = list(state.losses)
+    losses, sized = list(state.losses), replaced(settings, part=state.part or settings.part)
     end = min(settings.steps, state.step + settings.check_every)
     for number in range(state.step, end):
-        loss, found = gradient(task, settings, leaves, number)
+        loss, found = gradient(task, sized, leaves, number, draft=draft)
         losses.append(loss)
         for name, leaf in leaves.items():
             leaf.grad = _masked(found.get(name), task.masks.get(name))
@@ -192,7 +252,7 @@ def _looked(task: Task, state: TrainingState) -> TrainingState:
     """Return the state with its mark, and whether it is the best so far."""
     if task.examine is None:
         return state
-    mark = task.examine(task.model.replace(dict(state.weights)))
+    mark = task.examine(task.shipped(state.weights))
     if mark.order > state.marks[state.best].order:
         return replace(state, marks=(*state.marks, mark), best=len(state.marks), kept=state.weights, waited=0)
     return replace(state, marks=(*state.marks, mark), waited=state.waited + 1)

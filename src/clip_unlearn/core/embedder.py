@@ -64,15 +64,12 @@ class Embedder:
         """Return the gradient of a loss of embeddings by every leaf that it depends on; uses the graph up."""
         weights, cached = list(leaves.values()), [one.leaf for one in self._deferred]
         found = torch.autograd.grad(loss, [*weights, *cached], allow_unused=True)
-        total = [None if one is None else one.clone() for one in found[: len(weights)]]
-        carried = [torch.zeros_like(weight) for weight in weights] if cached else []
+        direct = [None if one is None else one.clone() for one in found[: len(weights)]]
+        carried: list[Tensor | None] = [None] * len(weights)
         for one, gradient in zip(self._deferred, found[len(weights) :], strict=True):
             if gradient is not None:
                 self._carry_back(one, gradient, weights, carried)
-        if carried:
-            total = [
-                one if before is None else before + one for before, one in zip(total, _summed(carried), strict=True)
-            ]
+        total = [_plus(one, other) for one, other in zip(direct, _summed(carried), strict=True)]
         return {name: one for name, one in zip(leaves, total, strict=True) if one is not None}
 
     def _embedded(self, count: int, encode: Encode) -> Tensor:
@@ -90,7 +87,9 @@ class Embedder:
         self._deferred.append(_Deferred(encode=encode, parts=parts, leaf=leaf))
         return leaf
 
-    def _carry_back(self, one: _Deferred, gradient: Tensor, weights: Sequence[Tensor], total: Sequence[Tensor]) -> None:
+    def _carry_back(
+        self, one: _Deferred, gradient: Tensor, weights: Sequence[Tensor], total: list[Tensor | None]
+    ) -> None:
         """Add to `total` the gradient of this process's part of the embeddings; what pads it carries nothing."""
         state, count = PartialState(), len(one.leaf)
         place = state.process_index * sum(len(part) for part in one.parts)
@@ -101,9 +100,10 @@ class Embedder:
             own[:real] = gradient[place : place + real]
             place += len(part)
             pieces = torch.autograd.grad((rows * own).sum(), weights, allow_unused=True)
-            for sum_, piece in zip(total, pieces, strict=True):
-                if piece is not None:
-                    sum_ += piece
+            # Copied, because two weights may be given the same tensor.
+            total[:] = [
+                _plus(sum_, None if piece is None else piece.clone()) for sum_, piece in zip(total, pieces, strict=True)
+            ]
 
     def _run(self, encode: Encode, places: Sequence[int]) -> Tensor:
         with torch.autocast(self.draft.device.type, self._precision, enabled=self._precision is not None):
@@ -111,11 +111,20 @@ class Embedder:
         return unit(rows.float())
 
 
-def _summed(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Yield every tensor summed over all processes, in one exchange."""
-    if PartialState().num_processes == 1:
+def _plus(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Return a sum in which None is the gradient of what a loss does not depend on."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def _summed(tensors: Sequence[Tensor | None]) -> Iterator[Tensor | None]:
+    """Yield every tensor summed over all processes, in one exchange; None is None in all of them."""
+    real = [one for one in tensors if one is not None]
+    if PartialState().num_processes == 1 or not real:
         yield from tensors
         return
-    flat = reduce(torch.cat([one.flatten() for one in tensors]), "sum")
-    for one, piece in zip(tensors, torch.split(flat, [one.numel() for one in tensors]), strict=True):
-        yield piece.view_as(one)
+    flat = reduce(torch.cat([one.flatten() for one in real]), "sum")
+    pieces = iter(torch.split(flat, [one.numel() for one in real]))
+    for one in tensors:
+        yield None if one is None else next(pieces).view_as(one)

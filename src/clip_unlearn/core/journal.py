@@ -17,6 +17,7 @@ VERSION: Final = 1
 """Version of what a step stands for; part of its file name."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+_resumes: ContextVar[bool] = ContextVar("resumes", default=False)
 
 
 def step(key: object, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -51,11 +52,12 @@ def journaling(folder: Path, *, resume: bool) -> Iterator[None]:
     """
     if not resume and is_main():
         shutil.rmtree(folder, ignore_errors=True)
-    token = _folder.set(folder)
+    token, resumes = _folder.set(folder), _resumes.set(resume)
     try:
         yield
     finally:
         _folder.reset(token)
+        _resumes.reset(resumes)
     if is_main():
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -68,10 +70,12 @@ def active() -> bool:
 def last(keys: Sequence[object]) -> tuple[int, dict[str, Tensor]] | None:
     """Return the place and the result of the last of these steps that can be read, or None.
 
-    For long loops whose every state follows from the one before: only the newest is needed, see `keep`.
+    For long loops whose every state follows from the one before: only the newest is needed, see `keep`. None also in a
+    run that does not go on from an earlier one, whose steps may still be there for a moment: all processes of a launch
+    have to start such a loop at the same place.
     """
     folder = _folder.get()
-    if folder is None:
+    if folder is None or not _resumes.get():
         return None
     for place in range(len(keys) - 1, -1, -1):
         path = _path(folder, keys[place])

@@ -36,7 +36,7 @@ class Descent(Config):
     """Momentum of sgd; the others have none, or their own."""
 
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """Decay towards zero; in adam it is added to the gradient, in the others it is not."""
+    """Decay towards zero; in adam and sgd it is added to the gradient, in the others it is not."""
 
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; a longer one is shortened."""
@@ -87,6 +87,11 @@ class Descent(Config):
         if self.precision == "bfloat16" or (self.precision == "auto" and _native(model.device)):
             return torch.bfloat16
         return None
+
+
+def replaced(settings: Descent, *, part: int | None) -> Descent:
+    """Return the settings with parts of another size."""
+    return Descent(**{**settings.model_dump(), "part": part})
 
 
 def _native(device: torch.device) -> bool:

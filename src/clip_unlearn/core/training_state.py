@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clip_unlearn.core.marks import Mark
 
-_COUNTS: Final = ("step", "best", "waited")
+_COUNTS: Final = ("step", "best", "waited", "part")
 
 
 @final
@@ -36,6 +36,9 @@ class TrainingState:
     factor: float = 1.0
     """On the learning rate."""
 
+    part: int = 0
+    """Inputs that are embedded at a time since memory ran out; 0 while it has not."""
+
     @property
     def chosen(self) -> Mapping[str, Tensor]:
         """Return the weights to take: those of the best look, or the last ones where nothing was looked at."""
@@ -45,7 +48,9 @@ class TrainingState:
 
     def as_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, to be written."""
-        groups = {"weights": self.weights, "optimiser": self.optimiser, "kept": self.kept or {}}
+        # Files do not keep the order of names, and the optimiser knows weights by their places alone.
+        placed = {f"{place}/{name}": weight for place, (name, weight) in enumerate(self.weights.items())}
+        groups = {"weights": placed, "optimiser": self.optimiser, "kept": self.kept or {}}
         found = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
         marks = [list(vars(mark).values()) for mark in self.marks]
         numbers: dict[str, object] = {name: getattr(self, name) for name in _COUNTS}
@@ -62,7 +67,7 @@ class TrainingState:
         numbers = groups["number"]
         counts = {name: int(numbers[name]) for name in _COUNTS}
         return TrainingState(
-            weights=groups["weights"],
+            weights=_in_order(groups["weights"]),
             optimiser=groups["optimiser"],
             kept=groups["kept"] or None,
             marks=tuple(_mark(row) for row in numbers["marks"].tolist()),
@@ -70,6 +75,12 @@ class TrainingState:
             factor=float(numbers["factor"]),
             **counts,
         )
+
+
+def _in_order(placed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by name in the order of the places before their names."""
+    keys = sorted(placed, key=lambda key: int(key.partition("/")[0]))
+    return {key.partition("/")[2]: placed[key] for key in keys}
 
 
 def _mark(row: list[float]) -> Mark:

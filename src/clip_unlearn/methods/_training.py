@@ -1,6 +1,7 @@
 """From a method's loss to its patch: what all methods that train on pairs have in common."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -35,17 +36,25 @@ def descended(
     masks: Mapping[str, Tensor] | None = None,
 ) -> Descended:
     """Return what descending a loss on pairs gives, from `model` if it is not that of the pairs."""
+    return descend(replace(task_of(method, pairs, loss, descent, model=model, stage=stage), masks=masks or {}), descent)
+
+
+def task_of(
+    method: Method, pairs: Pairs, loss: Loss, descent: Descent, *, model: Model | None = None, stage: str = ""
+) -> Task:
+    """Return the task of descending a loss on pairs, from `model` if it is not that of the pairs.
+
+    `stage` tells tasks of one method apart where it has several.
+    """
     start = model or pairs.model
-    task = Task(
+    return Task(
         model=start,
         feed=PairFeed(pairs=pairs, forget_batch=descent.forget_batch, retain_batch=descent.retain_batch),
         loss=loss,
         weights=trained_weights(start, descent.towers),
         examine=pairs.examine,
-        masks=masks or {},
         key=[type(method).__name__, stage, method.model_dump(mode="json"), pairs.request.digest],
     )
-    return descend(task, descent)
 
 
 def patch_of(model: Model, found: Descended) -> Patch:

@@ -116,7 +116,8 @@ def descend(task: Task, settings: Descent) -> Descended:
     """
     key = [task.key, task.model.fingerprint, str(task.model.device), settings.model_dump(mode="json")]
     keys = [[*key, looks] for looks in range(2 + settings.steps // settings.check_every)]
-    found, written = journal.last(keys), None
+    found = journal.last(keys)
+    written = None if found is None else keys[found[0]]
     state = _start(task) if found is None else TrainingState.of_tensors(found[1], task.model.device)
     since = time.monotonic()
     while not (state.step >= settings.steps or state.waited >= settings.patience):

@@ -21,7 +21,7 @@ def best_ranks(queries: Tensor, candidates: Tensor, matches: Tensor) -> Tensor:
     step = max(1, CHUNK // max(1, len(candidates)))
     for rows, own in zip(torch.split(queries, step), torch.split(matches, step), strict=True):
         scores = cosines(rows, candidates)
-        best = scores.nan_to_num(-torch.inf).masked_fill(~own, -torch.inf).amin(1, keepdim=True)
+        best = scores.nan_to_num(-torch.inf).masked_fill(~own, -torch.inf).amax(1, keepdim=True)
         ahead = (~(scores < best) & ~own).sum(1) + 1
         places.append(torch.where(own.any(1), ahead, len(candidates) + 1).cpu())
     return torch.cat(places)

@@ -28,8 +28,9 @@ class Retrieval(Probe):
 
     Image to text: one of the image's captions is among the first k. Text to image: the share of an image's captions
     that find it among the first k; captions of one image are no independent items, so intervals are over images.
-    Captions of the same wording match all their images. An image is to be forgotten when its class is, or, without
-    classes, when one of its captions names a concept; all others are to be retained.
+    Captions of the same wording match all their images. An image without captions is in the way of others, and counted
+    on neither side. An image is to be forgotten when its class is, or, without classes, when one of its captions names
+    a concept; all others are to be retained.
     """
 
     needs_images: ClassVar = True
@@ -55,7 +56,11 @@ class Retrieval(Probe):
         kept = embed_images(before, images).kept
         gone = _forgotten(images, request, self.other_senses)[list(kept)]
         first, second = _ranks(before, images, kept), _ranks(after, images, kept)
-        sides: tuple[tuple[str, Tensor, Better], ...] = (("forget", gone, "low"), ("retain", ~gone, "high"))
+        said = torch.isin(torch.arange(len(gone)), first[2])
+        sides: tuple[tuple[str, Tensor, Better], ...] = (
+            ("forget", gone & said, "low"),
+            ("retain", ~gone & said, "high"),
+        )
         readings: list[Reading] = []
         for side, chosen, better in sides:
             if bool(chosen.any()):
@@ -69,7 +74,7 @@ Ranks = tuple[Tensor, Tensor, Tensor]
 
 
 def _captioned(where: str, split: Literal["all", "stop", "select", "audit"], request: Request) -> ImageSet:
-    images = open_data(where, split=split)
+    images = open_data(where, )
     if not len(images.captions):
         raise UndefinedError(f"{images.where} has no captions to search by")
     if request.evidence is not None:

@@ -105,7 +105,7 @@ def _points(changes: Sequence[float]) -> str:
     mean = 100 * sum(changes) / len(changes)
     if len(changes) < 2:
         return f"{mean:+.1f}"
-    low, high = mean_interval(changes)
+    low, high = mean_interval(list(changes))
     return f"{mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 

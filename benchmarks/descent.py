@@ -173,7 +173,7 @@ def main() -> None:
         f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     command = "python benchmarks/descent.py --yardsticks FOLDER"
-    found = {"runs": runs, "machine": machine, "command": command}
+    found: dict[str, Any] = {"runs": runs, "machine": machine, "command": command}
     found |= {"version": version(), "libraries": library_versions()}
     atomic.write_json(RESULTS / "descent.json", found)
     atomic.write_text(RESULTS / "descent.md", table(found))

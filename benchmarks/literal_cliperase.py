@@ -38,7 +38,7 @@ class LiteralLoop:
         kept = (nn.functional.cross_entropy(logits, own) + nn.functional.cross_entropy(logits.T, own)) / 2
         moved = _divergence(logits, old) + _divergence(logits.T, old.T)
         loss = RETAIN * kept + FORGET * (gone_images * gone_texts).sum(1).mean() + CONSISTENCY * moved
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach())
 

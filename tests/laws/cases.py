@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from PIL.Image import Image
 
+from clip_unlearn import methods
 from clip_unlearn.core.config import build
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
@@ -35,6 +36,12 @@ STEPS: Mapping[str, int] = {"steps": 3, "check_every": 3, "forget_batch": 4, "re
 ALL, FEW = "sandbox@select", "sandbox:photo@select"
 """Images to learn from, and those of them that are enough for a few steps."""
 
+MOMENT: Mapping[str, Mapping[str, object]] = {
+    "slug": {"batches": 1, "doublings": 1, "bisections": 0},
+    "ssd": {"batches": 1},
+}
+"""The same of methods that need gradients and have no such table."""
+
 FIRST = FAMILIES[0]
 """The family on which methods that train are tried to the end."""
 
@@ -47,10 +54,17 @@ PICTURES = 6
 """Pictures of each class and domain that law 7 looks at."""
 
 
-def settings_of(kind: type[Method], values: Mapping[str, object], *, short: bool) -> Method:
+def settings_of(name: str, *, short: bool) -> Method:
     """Return a method with settings that are quick enough; with `short`, one that trains for a moment only."""
+    kind, values = methods.find(name), QUICK.get(name, {})
     tables = {SHORT: STEPS} if short and SHORT in kind.model_fields else {}
-    return build(kind, {**values, **tables}, where=kind.__name__)
+    quick = MOMENT.get(name, {}) if short else {}
+    return build(kind, {**values, **tables, **quick}, where=kind.__name__)
+
+
+def trains(name: str) -> bool:
+    """Return whether a method takes long because it needs the gradients of many images."""
+    return name in MOMENT or SHORT in methods.find(name).model_fields
 
 
 def make_case(model: Model, method: Method, *, trained: bool) -> Case:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cases import EXCUSED, FAMILIES, FIRST, QUICK, SHORT, settings_of
+from cases import EXCUSED, FAMILIES, FIRST, settings_of, trains
 
 import laws
 from clip_unlearn import methods
@@ -23,7 +23,7 @@ def trials() -> Iterator[Any]:
                 long = (
                     law is laws.the_class_is_forgotten_and_others_are_kept and SHORT in methods.find(name).model_fields
                 )
-                marks = [pytest.mark.slow] if long and family != FIRST else []
+                marks = [pytest.mark.slow] if trains(name) and (long or family != FIRST) else []
                 yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
 
 
@@ -31,9 +31,8 @@ def trials() -> Iterator[Any]:
 def test_law(case_of, family, name, law):
     if reason := EXCUSED.get((name, law.__name__)):
         pytest.skip(reason)
-    kind = methods.find(name)
     long = law is laws.the_class_is_forgotten_and_others_are_kept
-    case = case_of(family, settings_of(kind, QUICK.get(name, {}), short=not long))
+    case = case_of(family, settings_of(name, short=not long))
     if law not in WITHOUT_FORGETTING:
         try:
             case.method.check(case.model, case.request)

@@ -92,14 +92,17 @@ class PairInputs:
 class PairFeed:
     """Batches of pairs, pass after pass in a new order each; never more of a side than there are.
 
-    A pass goes round all classes before it comes back to one, so that the pairs of a batch differ in class as long as
-    there are classes enough: contrastive losses take every other pair of the batch for a wrong one.
+    A pass goes round all classes before it comes back to one, each time in another order, so that few pairs of a batch
+    are of one class where there are classes enough: contrastive losses take every other pair of the batch for a wrong
+    one. A batch that ends one pass and begins the next may hold a pair twice.
     """
 
     pairs: Pairs
     forget_batch: int
     retain_batch: int
     texts: TextTable = field(init=False)
+    _orders: dict[int, dict[int, list[int]]] = field(init=False, default_factory=dict)
+    """By side, the order of the passes that the newest batch is of."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", TextTable(model=self.pairs.model))
@@ -134,15 +137,16 @@ class PairFeed:
         size = min(size, len(rows))
         places = range(number * size, (number + 1) * size)
         passes = {place // len(rows) for place in places}
-        orders = {one: self._order(rows, _generator(self.pairs.request.seed * _PRIME + one, side)) for one in passes}
+        known, seed = self._orders.get(side, {}), self.pairs.request.seed * _PRIME
+        orders = {one: known.get(one) or self._order(rows, _generator(seed + one, side)) for one in passes}
+        self._orders[side] = orders
         return tuple(orders[place // len(rows)][place % len(rows)] for place in places)
 
     def _order(self, rows: Sequence[int], generator: torch.Generator) -> list[int]:
         shuffled = [rows[place] for place in torch.randperm(len(rows), generator=generator).tolist()]
         turn: dict[int, int] = {}
         turns = []
-        for row in shuffled:
-            label = int(self.pairs.labels[row])
+        for label in self.pairs.labels[shuffled].tolist():
             turns.append(turn.get(label, 0))
             turn[label] = turns[-1] + 1
         if len(turn) == 1:

@@ -128,11 +128,13 @@ def pairs_of(
 
     With classes, an image is to be forgotten when its class is; without, when one of its captions has a name of a
     concept in it and none has one of `other_senses`, phrases in which a name means something else. Images of classes
-    that are neither to be forgotten nor to be retained are left out.
+    that are neither to be forgotten nor to be retained are left out, and so are images that cannot be read or, where
+    captions are asked for, have none.
 
     Raises:
         UnsupportedError: if the request has no images.
-        DataError: if they have changed, say nothing, or show less than two images to forget or none to retain.
+        DataError: if they have changed, say nothing, or show less than two different images of a concept to forget (of
+            all of them together, without classes) or none to retain.
     """
     images = _evidence(request)
     captioned = _captioned(images, sentences)
@@ -142,13 +144,14 @@ def pairs_of(
     names = _class_list(request, images)
     labels = _labels(images, names)
     gone, stays = _sorted(images, request, labels, other_senses)
-    readable = torch.zeros(len(images), dtype=torch.bool)
-    readable[list(embedded.kept)] = True
-    forget, held_forget = _parted(images, gone & readable)
-    retain, held_retain = _parted(images, stays & readable)
-    if not held_forget or not retain:
-        what = f"{len(forget)} images of what is to be forgotten" if not held_forget else "none of anything else"
-        raise DataError(f"{images.where} shows {what}. Give at least two of each concept, and some of others.")
+    usable = torch.zeros(len(images), dtype=torch.bool)
+    usable[[row for row in embedded.kept if not captioned or images.captions[row]]] = True
+    forget, held_forget = _parted(images, gone & usable)
+    retain, held_retain = _parted(images, stays & usable)
+    if lacking := _lacking(request, labels, held_forget, retain):
+        raise DataError(
+            f"{images.where} {lacking}. Give at least two different images of each concept, and some others."
+        )
     drawn = torch.randperm(len(held_retain), generator=torch.Generator().manual_seed(request.seed))[:LOOKED_AT]
     return Pairs(
         model=model,
@@ -225,18 +228,28 @@ def _sorted(images: ImageSet, request: Request, labels: Tensor, other_senses: Se
     return gone, ~gone
 
 
+def _lacking(request: Request, labels: Tensor, held_forget: Sequence[int], retain: Sequence[int]) -> str:
+    """Return what is missing to learn from and to look at, "" where nothing is."""
+    seen = {int(labels[row]) for row in held_forget}
+    unseen = [concept.name for place, concept in enumerate(request.forget) if place not in seen]
+    if not seen or (unseen and -1 not in seen):
+        return f"shows less than two different images of '{unseen[0]}'"
+    return "" if retain else "shows nothing that is to be retained"
+
+
 def _parted(images: ImageSet, chosen: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the rows to learn from and those to look at: every fourth of each class by digest, at least one of two."""
     groups: dict[int, list[int]] = {}
     for row in chosen.nonzero().flatten().tolist():
         groups.setdefault(images.labels[row] if images.labels else 0, []).append(row)
-    learn: list[int] = []
-    held: list[int] = []
-    seen: dict[str, bool] = {}
+    apart: dict[str, bool] = {}
     for rows in groups.values():
-        ordered = sorted(rows, key=lambda row: images.contents[row])
-        for place, row in enumerate(ordered):
-            apart = place % EVERY == min(EVERY, len(ordered)) - 1 and len(ordered) > 1
-            apart = seen.setdefault(images.contents[row], apart)  # equal images stay together
-            (held if apart else learn).append(row)
+        contents = sorted({images.contents[row] for row in rows})  # equal images stay together
+        last = min(EVERY, len(contents)) - 1
+        for place, content in enumerate(contents):
+            apart.setdefault(content, place % EVERY == last and len(contents) > 1)
+    learn, held = (
+        tuple(row for rows in groups.values() for row in rows if apart[images.contents[row]] is wanted)
+        for wanted in (False, True)
+    )
     return tuple(sorted(learn)), tuple(sorted(held))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, final
 
 import torch
@@ -79,8 +79,8 @@ def learned(model: Model, request: Request, names: Sequence[str], places: Sequen
     parts = []
     for first in range(0, len(start), TOGETHER):
         some = slice(first, first + TOGETHER)
-        begun, own = start[some].to(device), labels[some].to(device)
-        parts.append(journal.step([*key, first], lambda begun=begun, own=own: _descended(model, rows, begun, own, how)))
+        one = partial(_descended, model, rows, start[some].to(device), labels[some].to(device), how)
+        parts.append(journal.step([*key, first], one))
         report("noise", min(first + TOGETHER, len(start)), len(start))
     pixels, embeddings = (torch.cat([part[name] for part in parts]) for name in ("pixels", "embeddings"))
     return Noises(pixels=pixels, labels=labels, embeddings=embeddings)
@@ -183,18 +183,16 @@ class NoiseFeed:
         step = _stream(seed, number, _STEP)
         template = templates[int(torch.randint(len(templates), (), generator=step))]
         names = tuple(template.replace("{}", name) for name in self.names)
-        forget, retain = (
-            NoiseRows(
-                noises=noises, rows=_drawn(noises, size, _stream(seed, number, side)), names=names, texts=self.texts
-            )
-            for noises, size, side in (
-                (self.forget, self.forget_batch, _FORGET),
-                (self.retain, self.retain_batch, _RETAIN),
-            )
+        forget = _drawn(self.forget, self.forget_batch, _stream(seed, number, _FORGET))
+        retain = _drawn(self.retain, self.retain_batch, _stream(seed, number, _RETAIN))
+        return NoiseInputs(
+            forget=NoiseRows(noises=self.forget, rows=forget, names=names, texts=self.texts),
+            retain=NoiseRows(noises=self.retain, rows=retain, names=names, texts=self.texts),
+            names=names,
+            forgotten=len(self.request.forget),
+            seed=int(torch.randint(2**31, (), generator=step)),
+            texts=self.texts,
         )
-        own = int(torch.randint(2**31, (), generator=step))
-        forgotten = len(self.request.forget)
-        return NoiseInputs(forget=forget, retain=retain, names=names, forgotten=forgotten, seed=own, texts=self.texts)
 
 
 @final

@@ -55,7 +55,7 @@ class Jit(Method):
     descent: Descent = Descent(
         steps=40,
         optimiser="sgd",
-        rate=0.1,
+        rate=0.05,
         schedule="constant",
         momentum=0.0,
         towers="image",

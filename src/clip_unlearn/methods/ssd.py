@@ -16,7 +16,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
 from clip_unlearn.core.training import Descent
 from clip_unlearn.data.pairs import Pairs, Sentences, pairs_of
-from clip_unlearn.methods._importance import importances
+from clip_unlearn.methods._importance import Fold, importances
 from clip_unlearn.methods._training import patch_of, task_of
 
 Basis: TypeAlias = Literal["classification", "scores"]
@@ -105,7 +105,7 @@ class Ssd(Method):
         parts = (share, size - share)
         task = task_of(self, pairs, partial(loss_of, self.basis, parts), settings)
         one_pass = -(-(forget + retain if everything else forget) // size)
-        fold = "square" if self.basis == "classification" else "magnitude"
+        fold: Fold = "square" if self.basis == "classification" else "magnitude"
         return importances(task, settings, batches=min(self.batches, one_pass), fold=fold)
 
 

@@ -74,7 +74,7 @@ Ranks = tuple[Tensor, Tensor, Tensor]
 
 
 def _captioned(where: str, split: Literal["all", "stop", "select", "audit"], request: Request) -> ImageSet:
-    images = open_data(where, )
+    images = open_data(where, split=split)
     if not len(images.captions):
         raise UndefinedError(f"{images.where} has no captions to search by")
     if request.evidence is not None:

@@ -16,13 +16,11 @@ WITHOUT_FORGETTING = (laws.settings_rebuild_the_method, laws.errors_are_ours_and
 
 
 def trials() -> Iterator[Any]:
-    """Yield every law, method and family; whether training forgets is tried on one family, and on all when slow."""
+    """Yield every law, method and family; of methods that train one family, and one to the end, are not slow."""
     for family in FAMILIES:
         for name in methods.names():
             for law in LAWS:
-                long = (
-                    law is laws.the_class_is_forgotten_and_others_are_kept and SHORT in methods.find(name).model_fields
-                )
+                long = law is laws.the_class_is_forgotten_and_others_are_kept and name != "cliperase"
                 marks = [pytest.mark.slow] if trains(name) and (long or family != FIRST) else []
                 yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
 

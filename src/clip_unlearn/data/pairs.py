@@ -14,7 +14,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Request, key
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.data.embed import embed_images
-from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.images import ImageSet, OnDemand
 from clip_unlearn.data.open import open_data
 from clip_unlearn.data.prepared import pixels_of
 from clip_unlearn.errors import DataError, UnsupportedError
@@ -145,7 +145,7 @@ def pairs_of(
     labels = _labels(images, names)
     gone, stays = _sorted(images, request, labels, other_senses)
     usable = torch.zeros(len(images), dtype=torch.bool)
-    usable[[row for row in embedded.kept if not captioned or images.captions[row]]] = True
+    usable[[row for row in embedded.kept if not captioned or _has_caption(images, row)]] = True
     forget, held_forget = _parted(images, gone & usable)
     retain, held_retain = _parted(images, stays & usable)
     if lacking := _lacking(request, labels, held_forget, retain):
@@ -187,6 +187,11 @@ def _captioned(images: ImageSet, sentences: Sentences) -> bool:
     if not images.labels and not len(images.captions):
         raise DataError(f"{images.where} has neither labels nor captions to learn from. Give images with either.")
     return sentences == "captions" or not images.labels
+
+
+def _has_caption(images: ImageSet, row: int) -> bool:
+    """Return whether an image has a caption; those made on demand, which takes time, are there for every image."""
+    return isinstance(images.captions, OnDemand) or bool(images.captions[row])
 
 
 def _class_list(request: Request, images: ImageSet) -> tuple[tuple[str, ...], ...]:

@@ -36,20 +36,34 @@ def importances(task: Task, settings: Descent, *, batches: int, fold: Fold) -> d
     total = {name: torch.zeros_like(leaf, requires_grad=False) for name, leaf in leaves.items()}
     for number in range(batches):
         report("weigh", number, batches)
-        for name, one in _gradient(task, settings, leaves, number).items():
+        slope, settings = _gradient(task, settings, leaves, number)
+        for name, one in slope.items():
             total[name] += FOLDS[fold](one) / batches
     report("weigh", batches, batches)
     return total
 
 
-def _gradient(task: Task, settings: Descent, leaves: Mapping[str, Tensor], number: int) -> Slope:
-    """Return the gradient of a step, of smaller and smaller parts where memory runs out."""
-    try:
-        return gradient(task, settings, leaves, number)[1]
-    except FloatingPointError as error:
-        raise DivergedError(f"Weighing the weights failed: {error}. Give another model, or float32 numbers.") from error
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        part = (settings.part or max(settings.forget_batch, settings.retain_batch)) // 2
-        if not part:
-            raise StorageError("Memory does not hold the pass of a single image. Use another device.") from error
-        return _gradient(task, Descent(**{**settings.model_dump(), "part": part}), leaves, number)
+def _gradient(task: Task, settings: Descent, leaves: Mapping[str, Tensor], number: int) -> tuple[Slope, Descent]:
+    """Return the gradient of a step and the settings that it fitted into memory with: parts get smaller until it does.
+
+    Raises:
+        DivergedError: if the loss or its gradient is no number.
+        StorageError: if memory does not hold the pass of a single input.
+    """
+    while True:
+        try:
+            return gradient(task, settings, leaves, number)[1], settings
+        except FloatingPointError as error:
+            raise DivergedError(
+                f"Weighing the weights failed: {error}. Give another model, or float32 numbers."
+            ) from error
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            settings = _smaller(settings, error)
+        # The next try is made out here: an error that is being handled holds on to all that the failed pass made.
+
+
+def _smaller(settings: Descent, error: Exception) -> Descent:
+    part = (settings.part or max(settings.forget_batch, settings.retain_batch)) // 2
+    if not part:
+        raise StorageError("Memory does not hold the pass of a single image. Use another device.") from error
+    return Descent(**{**settings.model_dump(), "part": part})

@@ -1,21 +1,22 @@
 """Train on what is retained alone: the reference that shows what training itself does."""
 
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal, Self, final
 
 from pydantic import model_validator
 from torch import Tensor
 
-from clip_unlearn.core.descent import Task, descend, trained_weights
+from clip_unlearn.core.descent import descend
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
 from clip_unlearn.core.training import Descent
-from clip_unlearn.data.feed import PairFeed
-from clip_unlearn.data.pairs import Pairs, Sentences, pairs_of
+from clip_unlearn.data.pairs import Sentences, pairs_of
 from clip_unlearn.maths.contrastive import classification, contrastive
+from clip_unlearn.methods._training import task_of
 
 
 @final
@@ -62,20 +63,11 @@ class FineTune(Method):
         """
         sentences = "classes" if self.loss == "classification" else self.sentences
         pairs = pairs_of(model, request, sentences=sentences, other_senses=self.other_senses)
-        trained = descend(self._task(pairs), self.descent).model
-        patch = Patch.between(model, trained)
+        task = task_of(self, pairs, partial(loss_of, self), self.descent)
+        trained = descend(replace(task, examine=None), self.descent).model
         before, after = pairs.examine(model), pairs.examine(trained)
-        return Patch(deltas=patch.deltas, readings=(*before.readings("before"), *after.readings("after")))
-
-    def _task(self, pairs: Pairs) -> Task:
-        settings = self.descent
-        return Task(
-            model=pairs.model,
-            feed=PairFeed(pairs=pairs, forget_batch=settings.forget_batch, retain_batch=settings.retain_batch),
-            loss=partial(loss_of, self),
-            weights=trained_weights(pairs.model, settings.towers),
-            key=[type(self).__name__, self.model_dump(mode="json"), pairs.request.digest],
-        )
+        deltas = Patch.between(model, trained).deltas
+        return Patch(deltas=deltas, readings=(*before.readings("before"), *after.readings("after")))
 
 
 def loss_of(method: FineTune, step: Step) -> Tensor:

@@ -30,10 +30,10 @@ class Pbu(Method):
     forgotten: mean squares of the gradients of batches. No image to be retained is learned from. The first part has no
     floor; what ends the climb is the look at images held out, among them some to be retained.
 
-    Published weights are 721 and 4001, for a classifier of digits and its own F. Nothing is published for CLIP, and
-    with these numbers nothing is forgotten there: where a model is sure of the class, its gradient is small and any
-    strong pull keeps the weights in place. So F is divided by its mean over all weights here, which makes one
-    `fisher_weight` mean the same in every model, and both weights were chosen anew. Needs images with classes.
+    Published weights are 721 and 4001, for a classifier of digits and its own F; nothing is published for CLIP. In the
+    embedded world these forget nothing: where a model is sure of the class, its gradient is small and any strong pull
+    keeps the weights in place. So F is divided by its mean over all weights here, which makes one `fisher_weight` mean
+    much the same in every model, and both weights were chosen anew. Needs images with classes.
     """
 
     needs: ClassVar = frozenset({"texts", "images", "gradients"})

@@ -42,7 +42,7 @@ class Ga(Method):
     other_senses: tuple[str, ...] = ()
     """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
 
-    descent: Descent = Descent(steps=60, rate=5e-4, check_every=4)
+    descent: Descent = Descent(steps=60, rate=1e-3, check_every=4)
     """How long, on what and how fast it trains."""
 
     @model_validator(mode="after")

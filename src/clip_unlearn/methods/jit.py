@@ -28,9 +28,11 @@ class Jit(Method):
 
     Published for a vision transformer: sigma 0.8, 25 copies, plain SGD with rate 1.5, one pass over the images and no
     test when to stop. Such a rate fits one model and one size of logits only, so gradients longer than 1 are shortened
-    to 1 and the rate is the length of a step. Nothing in the loss holds other classes: they fall as soon as the class
-    has gone, so every step is looked at, passes are not counted, and the best state is taken. Trains the image tower;
-    a CLIP setting is not published. Expect the others to lose several points.
+    to 1 and the rate is the length of a step; a model of another size still wants a rate of its own. Nothing in the
+    loss holds other classes: they fall with the class or soon after, so every step is looked at, passes are not
+    counted, and the best state is taken. A CLIP setting is not published; one tower is trained, that of images. Expect
+    the others to lose several points on a transformer. On a convolutional tower of the embedded world half of the class
+    stays, and faster steps take the others first.
     """
 
     needs: ClassVar = frozenset({"texts", "images", "gradients"})
@@ -92,7 +94,7 @@ def loss_of(method: Jit, step: Step) -> Tensor:
         drawn = torch.randn(pixels.shape, generator=step.generator, dtype=pixels.dtype)
         noise = method.sigma * drawn.to(pixels.device)
         with torch.no_grad():
-            noisy = unit(step.embedder.draft.images(pixels + noise).float()).to(images.dtype)
+            noisy = unit(step.embedder.draft.images(pixels + noise).to(images))
             wanted = noisy if names is None else step.scale * noisy @ names.T
         total = total + ((answers - wanted).norm(dim=1) / noise.flatten(1).norm(dim=1)).sum()
     return total / method.draws

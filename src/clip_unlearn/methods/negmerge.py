@@ -123,7 +123,7 @@ class Negmerge(Method):
             return look(factor).retain_accuracy < self.keep * accuracy
 
         largest, _ = turning_point(lost, 1.0, doublings=self.doublings, bisections=self.bisections)
-        if self.factor == "largest" or not largest:
+        if self.factor == "largest":
             return largest
         least = look(largest).forget_hits
         _, enough = turning_point(

@@ -37,7 +37,7 @@ class RandomLabel(Method):
     retain_weight: float = Field(default=1.0, ge=0)
     """Weight of the loss of retain images with their own class."""
 
-    descent: Descent = Descent(steps=80, rate=1e-3, check_every=5)
+    descent: Descent = Descent(steps=80, rate=2e-3, check_every=5)
     """How long, on what and how fast it trains."""
 
     def forget(self, model: Model, request: Request) -> Patch:

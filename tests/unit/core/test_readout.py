@@ -20,7 +20,7 @@ def test_reading_out_the_features_is_embedding(family, request):
         ("image", model.image_features(pixels), model.images(pixels)),
         ("text", model.text_features(texts), model.texts(texts)),
     ):
-        torch.testing.assert_close(model.read_out(tower, features), embedded, rtol=0, atol=1e-6)
+        torch.testing.assert_close(model.read_out(tower, features), embedded, rtol=1e-5, atol=1e-6)
 
 
 def test_the_output_map_comes_after_the_readout(tiny_clip):

@@ -85,11 +85,11 @@ def test_marks_without_numbers_count_as_recognised():
         ([0.2, 0.2], [0.1995, 0.1995], 10, False),  # less than a real improvement
         ([0.2, 0.2], [0.3, 0.0], 10, True),  # the mean counts
         ([0.2, 0.2], [0.2, -0.01], 10, True),
-        ([0.2, 0.2], [0.1, 0.1], 9, True),
-        ([0.2, 0.2], [0.1, 0.1], 8, False),  # more than a tenth is lost
+        ([0.2, 0.2], [0.1, 0.1], 8, True),
+        ([0.2, 0.2], [0.1, 0.1], 7, False),  # more than a fifth is lost
         ([-0.2, -0.2], [-0.1, -0.1], 10, True),  # below the stop it may come back a little
         ([-0.2, -0.2], [0.1, -0.1], 10, False),  # but not above it
-        ([-0.2, -0.2], [-0.1, -0.1], 8, False),
+        ([-0.2, -0.2], [-0.1, -0.1], 7, False),
     ],
 )
 def test_which_rounds_are_kept(last, found, kept_now, wanted):

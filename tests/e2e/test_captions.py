@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from in_process import main
 
+from clip_unlearn.core.config import build
 from clip_unlearn.core.record import Reading, Record
 from clip_unlearn.data.open import open_data
+from clip_unlearn.runs.plan import plan
+from clip_unlearn.runs.recipe import Recipe
 from clip_unlearn.sandbox import sentences, world
 
 SHOWN = {"mug": 24, "cat": 12, "car": 12, "house": 12, "dress": 12}
@@ -80,8 +83,8 @@ def test_what_is_measured_without_classes(
     assert "recall@10" in shown
     assert "not measured: zero_shot: it needs class labels, and the data has none" in shown
     headline = (tmp_path / "out" / "summary.md").read_text().split("\n\n")[2]
-    assert "captions of pictures of “mug”" in headline
-    assert "captions of all other pictures" in headline
+    assert f"{sum(named)} pictures of “mug”, searched by caption" in headline
+    assert f"{len(named) - sum(named)} other pictures, searched by caption" in headline
     assert f"{100 * level(record, 'forget text-to-image recall@10').value:.1f} %" in headline
 
 
@@ -125,3 +128,18 @@ def test_what_no_caption_names_is_refused(
     told = f"error: No caption of {captioned}@audit has any of these in it: {name}. Give other names or other data.\n"
     assert capsys.readouterr().err == told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_senses_of_the_method_reach_the_search(captioned: str) -> None:
+    """What the method retains is measured as retained."""
+    settings = {"other_senses": ["mug shot"]}
+    asked = {
+        "model": {"id": "sandbox"},
+        "forget": ["mug"],
+        "data": captioned,
+        "method": {"name": "cliperase", "settings": settings},
+    }
+    (probe,) = [
+        one for one in plan(build(Recipe, asked, where="recipe")).probes if "other_senses" in type(one).model_fields
+    ]
+    assert probe.model_dump()["other_senses"] == ("mug shot",)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from clip_unlearn.core.record import Better, Reading
+from clip_unlearn.core.record import Better, Reading, Subject
 from clip_unlearn.maths import intervals
 
 
@@ -80,3 +80,40 @@ def means(name: str, before: Tensor, after: Tensor, better: Better, *, of: str =
     """Return the mean before, the mean after, and the mean paired change."""
     difference = mean(name, after.double() - before.double(), better, subject="change", of=of)
     return (mean(name, before, better, subject="before", of=of), mean(name, after, better, of=of), difference)
+
+
+def parts(name: str, before: Tensor, after: Tensor, better: Better) -> tuple[Reading, ...]:
+    """Return the mean before, the mean after and the paired change of values in [0, 1], parts of a success: [n], [n].
+
+    With the intervals of shares, which no mean of such values is less sure than: Student's would have no width where
+    all items are alike, and ends outside [0, 1].
+    """
+    count, change = len(before), after.double() - before.double()
+    gained, lost = float(change.clamp(min=0).sum()), float(-change.clamp(max=0).sum())
+    low, high = intervals.paired_difference(gained, lost, count)
+    difference = Reading(
+        name=name,
+        value=(gained - lost) / count,
+        low=low,
+        high=high,
+        count=count,
+        better=better,
+        subject="change",
+        interval="Bonett-Price, paired, of parts",
+    )
+    return (_part(name, before, better, "before"), _part(name, after, better, "after"), difference)
+
+
+def _part(name: str, values: Tensor, better: Better, subject: Subject) -> Reading:
+    count, total = len(values), float(values.double().sum())
+    low, high = intervals.wilson(total, count)
+    return Reading(
+        name=name,
+        value=total / count,
+        low=low,
+        high=high,
+        count=count,
+        better=better,
+        subject=subject,
+        interval="Wilson, of parts",
+    )

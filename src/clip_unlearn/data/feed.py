@@ -12,6 +12,9 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.data.pairs import Pairs
 from clip_unlearn.maths.vectors import unit
 
+RUN: Final = 64
+"""Sentences of a list that are embedded together."""
+
 _FORGET, _RETAIN, _STEP = 1, 2, 3
 _PRIME: Final = 1_000_003
 
@@ -19,18 +22,35 @@ _PRIME: Final = 1_000_003
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextTable:
-    """Unit embeddings of sentences by a model that does not change, each computed once."""
+    """Unit embeddings of sentences by a model that does not change.
+
+    How a sentence is rounded depends on what it is embedded together with, so that never depends on what came before:
+    a run that goes on from the middle of another has to see the same numbers.
+    """
 
     model: Model
-    _known: dict[str, Tensor] = field(default_factory=dict)
+    _known: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
-    def __call__(self, sentences: Sequence[str]) -> Tensor:
-        """Return the embeddings of the sentences: [n, d]."""
-        missing = [one for one in dict.fromkeys(sentences) if one not in self._known]
-        if missing:
-            self._known.update(zip(missing, unit(self.model.texts(missing).float()).cpu(), strict=True))
-        return torch.stack([self._known[one] for one in sentences])
+    def __call__(self, sentences: Sequence[str], among: tuple[str, ...] = ()) -> Tensor:
+        """Return the embeddings of the sentences: [n, d].
+
+        Those that are `among` the sentences of a list are computed in runs of that list, each once; the others now,
+        together.
+        """
+        places = {one: place for place, one in enumerate(among)}
+        others = tuple(dict.fromkeys(one for one in sentences if one not in places))
+        alone = dict(zip(others, self._embedded(others), strict=True)) if others else {}
+        return torch.stack([alone[one] if one in alone else self._listed(among, places[one]) for one in sentences])
+
+    def _listed(self, among: tuple[str, ...], place: int) -> Tensor:
+        run = among[place - place % RUN :][:RUN]
+        if run not in self._known:
+            self._known[run] = self._embedded(run)
+        return self._known[run][place % RUN]
+
+    def _embedded(self, sentences: Sequence[str]) -> Tensor:
+        return unit(self.model.texts(list(sentences)).float()).cpu()
 
 
 @final
@@ -41,6 +61,9 @@ class PairRows:
     pairs: Pairs
     rows: tuple[int, ...]
     sentences: tuple[str, ...]
+    names: tuple[str, ...]
+    """One sentence for every class of the list."""
+
     texts: TextTable
 
     @cached_property
@@ -58,10 +81,10 @@ class PairRows:
         """Return the images' unit embeddings by the model as it was: [n, d]."""
         return self.pairs.before[list(self.rows)]
 
-    @property
+    @cached_property
     def before_texts(self) -> Tensor:
         """Return the sentences' unit embeddings by the model as it was: [n, d]."""
-        return self.texts(self.sentences)
+        return self.texts(self.sentences, self.names)
 
 
 @final
@@ -79,7 +102,7 @@ class PairInputs:
     @property
     def before_names(self) -> Tensor:
         """Return the class list's unit embeddings by the model as it was: [k, d]."""
-        return self.texts(self.names)
+        return self.texts(self.names, self.names)
 
     @cached_property
     def generator(self) -> torch.Generator:
@@ -112,21 +135,23 @@ class PairFeed:
         seed = self.pairs.request.seed * _PRIME + number
         generator = _generator(seed, _STEP)
         template = self._drawn(self.pairs.request.templates, generator)
+        names = tuple(template.replace("{}", names[0]) for names in self.pairs.names)
+        sides = []
+        for side, rows, size in (
+            (_FORGET, self.pairs.forget, self.forget_batch),
+            (_RETAIN, self.pairs.retain, self.retain_batch),
+        ):
+            chosen = self._batch(rows, size, number, side)
+            sentences = tuple(self._sentence(row, template, generator) for row in chosen)
+            sides.append(PairRows(pairs=self.pairs, rows=chosen, sentences=sentences, names=names, texts=self.texts))
         return PairInputs(
-            forget=self._side(self.pairs.forget, self.forget_batch, number, _FORGET, template, generator),
-            retain=self._side(self.pairs.retain, self.retain_batch, number, _RETAIN, template, generator),
-            names=tuple(template.replace("{}", names[0]) for names in self.pairs.names),
+            forget=sides[0],
+            retain=sides[1],
+            names=names,
             forgotten=self.pairs.forgotten,
             seed=int(torch.randint(2**31, (), generator=generator)),
             texts=self.texts,
         )
-
-    def _side(
-        self, rows: Sequence[int], size: int, number: int, side: int, template: str, generator: torch.Generator
-    ) -> PairRows:
-        chosen = self._batch(rows, size, number, side)
-        sentences = tuple(self._sentence(row, template, generator) for row in chosen)
-        return PairRows(pairs=self.pairs, rows=chosen, sentences=sentences, texts=self.texts)
 
     def _sentence(self, row: int, template: str, generator: torch.Generator) -> str:
         if self.pairs.captioned:

@@ -33,6 +33,9 @@ LOOKED_AT: Final = 128
 NEAR_THE_TOP: Final = 5
 """Place up to which a caption counts as found among those of all images that are looked at."""
 
+WIDE: Final = 8
+"""So many captions at least for one place that counts as found: among five captions all would be found."""
+
 MEMORY: Final = 2_000_000_000
 """Bytes of prepared images that are held; beyond it they are prepared again."""
 
@@ -92,17 +95,21 @@ class Pairs:
         """Return how many of the images that are only looked at a model recognises.
 
         By class: the class is the first of the list. By caption: the image's caption is among the five nearest of the
-        captions of all images that are looked at.
+        different captions of all images that are looked at; among the first eighth, where they are less than forty.
         """
         rows = (*self.held_forget, *self.held_retain)
         embeddings = torch.cat([model.images(part.to(model.device)) for part in torch.split(self._held, 32)]).cpu()
+        near = 1
         if self.captioned:
-            texts, labels = model.texts([self.images.captions[row][0] for row in rows]), torch.arange(len(rows))
+            said = [self.images.captions[row][0] for row in rows]
+            places = {caption: place for place, caption in enumerate(dict.fromkeys(said))}
+            texts, labels = model.texts(list(places)), torch.tensor([places[caption] for caption in said])
+            near = min(NEAR_THE_TOP, max(1, len(places) // WIDE))
         else:
             first = [names[0] for names in self.names]
             texts, labels = class_texts(model, self.request, first), self.labels[list(rows)]
         scores = cosines(embeddings, texts.cpu())
-        hits = ranks(scores, labels) <= (NEAR_THE_TOP if self.captioned else 1)
+        hits = ranks(scores, labels) <= near
         own = (model.logit_scale * scores).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
         count = len(self.held_forget)
         return Mark(

@@ -7,10 +7,11 @@ from scipy import special
 CONFIDENCE = 0.95
 
 
-def wilson(successes: int, count: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, count: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the two-sided Wilson score interval of a proportion, in [0, 1].
 
-    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = successes/count.
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = successes/count. Where items count as a part of
+    a success, `successes` being the sum of values in [0, 1], it is on the safe side: their variance is at most p(1-p).
 
     Raises:
         ValueError: if `count` < 1 or `successes` is outside 0..count.
@@ -48,11 +49,12 @@ def clopper_pearson(
     return low, high
 
 
-def paired_difference(gained: int, lost: int, count: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def paired_difference(gained: float, lost: float, count: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return an interval for the change of a proportion measured twice on the same items.
 
     Bonett-Price: (g + 1 - l - 1)/(n + 2) -+ z sqrt((p+ + p-  - (p+ - p-)^2)/(n + 2)) with p+ = (g+1)/(n+2),
-    p- = (l+1)/(n+2); `gained` items went from wrong to right, `lost` from right to wrong. In [-1, 1].
+    p- = (l+1)/(n+2); `gained` items went from wrong to right, `lost` from right to wrong. In [-1, 1]. Where items count
+    as a part of a success, the sums of all rises and of all falls; on the safe side then, as `wilson` is.
 
     Raises:
         ValueError: if `count` < 1 or more items changed than there are.
@@ -112,6 +114,6 @@ def mean_interval(values: list[float], *, confidence: float = CONFIDENCE) -> tup
     return mean - half, mean + half
 
 
-def _check(successes: int, count: int) -> None:
+def _check(successes: float, count: int) -> None:
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"{successes} of {count} is not a proportion")

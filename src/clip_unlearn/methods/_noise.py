@@ -136,7 +136,7 @@ class NoiseRows:
     @property
     def before_texts(self) -> Tensor:
         """Return the sentences' unit embeddings by the model as it was: [n, d]."""
-        return self.texts(self.sentences)
+        return self.texts(self.sentences, self.names)
 
 
 @final
@@ -154,7 +154,7 @@ class NoiseInputs:
     @property
     def before_names(self) -> Tensor:
         """Return the class list's unit embeddings by the model as it was: [k, d]."""
-        return self.texts(self.names)
+        return self.texts(self.names, self.names)
 
     @cached_property
     def generator(self) -> torch.Generator:

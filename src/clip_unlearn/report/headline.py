@@ -41,8 +41,8 @@ def sentence(record: Record, results: Results) -> str:
     forget = _told(results.total("forget accuracy"), f"pictures of {what}")
     retain = _told(results.total("retain accuracy"), "pictures of all other classes")
     if not forget and not retain:
-        forget = _told(results.total("forget text-to-image recall@10"), f"captions of pictures of {what}")
-        retain = _told(results.total("retain text-to-image recall@10"), "captions of all other pictures")
+        forget = _told(results.total("forget text-to-image recall@10"), f"pictures of {what}, searched by caption,")
+        retain = _told(results.total("retain text-to-image recall@10"), "other pictures, searched by caption,")
     if not forget and not retain:
         return "Accuracy was not measured in this run, so this page says what was changed, not what it achieved."
     return f"{'; '.join(part for part in (forget, retain) if part)}."

@@ -64,7 +64,9 @@ def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
     unlabelled = images is not None and not images.labels
     further = (*(OTHER_PROBES if others else ()), *(CAPTION_PROBES if unlabelled else ()))
     asked = tuple(dict.fromkeys((*recipe.probes, *further)))
-    chosen, skipped = make_probes(asked, data, tuple(one.where for one in others), labelled=not unlabelled)
+    chosen, skipped = make_probes(
+        asked, data, tuple(one.where for one in others), labelled=not unlabelled, other_senses=_other_senses(method)
+    )
     if images is not None:
         _check_shown(images, request)
     request = _with_evidence(request, recipe, images) if learns else request
@@ -111,12 +113,18 @@ def make_request(recipe: Recipe) -> Request:
 
 
 def make_probes(
-    names: Sequence[str], data: DataChoice | None, others: Sequence[str] = (), *, labelled: bool = True
+    names: Sequence[str],
+    data: DataChoice | None,
+    others: Sequence[str] = (),
+    *,
+    labelled: bool = True,
+    other_senses: Sequence[str] = (),
 ) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
     """Return the probes that can run, and those that cannot with the reason.
 
     `others` are further data sources, for the probes that measure on other data too. Without class labels (`labelled`)
-    probes that need them are left out.
+    probes that need them are left out. `other_senses` are phrases in which a name means something else, for the probes
+    that sort images by their captions.
     """
     chosen: list[Probe] = []
     skipped: list[Skipped] = []
@@ -134,8 +142,16 @@ def make_probes(
         settings: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
         if "others" in kind.model_fields:
             settings["others"] = tuple(others)
+        if "other_senses" in kind.model_fields:
+            settings["other_senses"] = tuple(other_senses)
         chosen.append(build(kind, settings, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
+
+
+def _other_senses(method: Method) -> tuple[str, ...]:
+    """Return the phrases in which a name means something else that a method was given; () where it has none."""
+    senses: tuple[str, ...] = method.model_dump().get("other_senses", ())
+    return senses
 
 
 def _check_shown(images: ImageSet, request: Request) -> None:

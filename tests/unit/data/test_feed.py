@@ -6,6 +6,7 @@ import pytest
 import torch
 from pair_toys import Shelf, labels, stocked
 
+from clip_unlearn.data import feed as module
 from clip_unlearn.data.feed import PairFeed, TextTable
 
 NAMES = ("bird", "car", "dog", "mug", "teapot")
@@ -153,22 +154,42 @@ def test_what_a_side_holds(tiny_clip, pairs):
     assert inputs.forgotten == 1
 
 
-def test_sentences_are_embedded_once(tiny_clip):
-    """In the order asked for, whatever was known before; without a graph."""
-    asked = []
+class Noting:
+    """A model that notes what it is asked to embed."""
 
-    class Noting:
-        def texts(self, sentences):
-            asked.append(list(sentences))
-            return tiny_clip.model.texts(sentences)
+    def __init__(self, model):
+        self.model, self.asked = model, []
 
-    table = TextTable(model=Noting())
-    first = table(["a cat", "a dog", "a cat"])
-    second = table(["a bird", "a dog"])
-    table(["a bird", "a cat"])
-    assert asked == [["a cat", "a dog"], ["a bird"]]
+    def texts(self, sentences):
+        self.asked.append(list(sentences))
+        return self.model.texts(sentences)
+
+
+def test_sentences_of_a_list_are_embedded_once_in_runs_of_it(tiny_clip, monkeypatch):
+    """In the order asked for, without a graph; only the runs that are asked for."""
+    monkeypatch.setattr(module, "RUN", 2)
+    model = Noting(tiny_clip.model)
+    table, names = TextTable(model=model), ("a cat", "a dog", "a bird", "a mug", "a car")
+    first = table(["a mug", "a cat", "a mug"], names)
+    second = table(["a dog", "a bird"], names)
+    assert model.asked == [["a bird", "a mug"], ["a cat", "a dog"]]
     assert torch.equal(first[0], first[2])
-    assert torch.equal(first[1], second[1])
-    assert not torch.equal(first[0], first[1])
+    with torch.no_grad():
+        wanted = tiny_clip.model.texts(["a mug", "a cat", "a dog", "a bird"])
+    wanted = wanted / wanted.norm(dim=1, keepdim=True)
+    assert torch.allclose(torch.cat([first[:2], second]), wanted, atol=1e-5)
     assert not first.requires_grad
-    assert torch.allclose(second.norm(dim=1), torch.ones(2), atol=1e-6)
+    assert torch.equal(table(names, names), torch.stack([*first[1:2], *second, first[0], table(names, names)[4]]))
+    assert model.asked[2:] == [["a car"]]
+
+
+def test_what_came_before_does_not_count(tiny_clip):
+    """A sentence is embedded with the same others in a run that starts late; what is in no list comes together."""
+    names = tuple(f"a {name}" for name in ("cat", "dog", "big old bird", "mug"))
+    early, late = Noting(tiny_clip.model), Noting(tiny_clip.model)
+    one, two = TextTable(model=early), TextTable(model=late)
+    one(["a red cat", "a cat"], names)
+    one(["a red cat"], names)
+    asked = ["a red cat", "the small dog", "a mug", "a red cat"]
+    assert torch.equal(one(asked, names), two(asked, names))
+    assert early.asked[-1] == late.asked[0] == ["a red cat", "the small dog"]

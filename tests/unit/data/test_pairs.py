@@ -1,5 +1,6 @@
 """Images of a request's evidence: sorted, parted, looked at, and refused where they do not suffice."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -216,6 +217,7 @@ def test_marks_by_class(tiny_clip, shelf):
 def test_marks_by_caption(tiny_clip, shelf, monkeypatch):
     """A caption counts as found among the nearest of those of all images that are looked at."""
     monkeypatch.setattr(module, "NEAR_THE_TOP", 2)
+    monkeypatch.setattr(module, "WIDE", 2)
     said = [("a cat", "x"), ("one cat",), ("the red cat",), ("very old cat",)] * 2
     said += [("a dog",), ("a mug",), ("one bird",), ("a car",), ("a big dog",), ("a teapot",), ("two",), ("small",)]
     images = shelf.put(captions=said)
@@ -232,6 +234,38 @@ def test_marks_by_caption(tiny_clip, shelf, monkeypatch):
     assert mark.forget_count == len(pairs.held_forget) == 2
     assert mark.forget_hits == sum(found[:2])
     assert (mark.retain_hits, mark.retain_count) == (sum(found[2:]), 2)
+
+
+@pytest.mark.parametrize(("count", "near"), [(7, 1), (16, 2), (24, 3), (40, 5), (80, 5)])
+def test_few_captions_are_a_hard_search(tiny_clip, shelf, monkeypatch, count, near):
+    """Among five captions, one of the five nearest would be no find at all."""
+    monkeypatch.setattr(module, "ranks", lambda scores, labels: torch.arange(len(scores)) + 1)
+    shelf.put(captions=[(f"a cat {number}",) for number in range(4)] + [(f"dog {number}",) for number in range(4)])
+    pairs = shelf.pairs(tiny_clip.model, "cat")
+    rows = tuple(range(count))
+    wide = dataclasses.replace(
+        pairs,
+        images=shelf.put(captions=[(f"cat {number}",) for number in range(count)]),
+        held_forget=rows,
+        held_retain=(),
+    )
+    assert wide.examine(tiny_clip.model).forget_hits == near
+
+
+def test_equal_captions_are_one(tiny_clip, shelf):
+    """They do not stand in each other's way."""
+    said = [("a cat",)] * 8 + [("one dog",)] * 8
+    images = shelf.put(captions=said)
+    pairs = shelf.pairs(tiny_clip.model, "cat")
+    texts = tiny_clip.model.texts(["a cat", "one dog"])
+    hits = {"forget": 0, "retain": 0}
+    for side in hits:
+        for row in getattr(pairs, f"held_{side}"):
+            image = tiny_clip.model.images(tiny_clip.model.adapter.prepare([images.picture(row)]))
+            hits[side] += int(torch.cosine_similarity(image, texts).argmax() == (side == "retain"))
+    mark = pairs.examine(tiny_clip.model)
+    assert (mark.forget_hits, mark.retain_hits) == (hits["forget"], hits["retain"])
+    assert sum(hits.values()) > 0
 
 
 # Refused

@@ -151,10 +151,15 @@ def test_recall_against_counting(reader: Model, forgetful: Model, tmp_path: Path
         start, end = ([shares[place] for place in chosen] for shares in (before[1], after[1]))
         moved = [b - a for a, b in zip(start, end, strict=True)]
         name = f"{side} text-to-image recall@{k}"
-        for subject, values in (("before", start), ("after", end), ("change", moved)):
+        risen, fallen = (sum(max(0.0, sign * change) for change in moved) for sign in (1, -1))
+        for subject, values, limits in (
+            ("before", start, intervals.wilson(sum(start), len(start))),
+            ("after", end, intervals.wilson(sum(end), len(end))),
+            ("change", moved, intervals.paired_difference(risen, fallen, len(moved))),
+        ):
             found = one(readings, name, subject)
             assert found.value == pytest.approx(sum(values) / len(values))
-            assert ends(found) == pytest.approx(intervals.mean_interval(values))
+            assert ends(found) == pytest.approx(limits)
             assert (found.count, found.better) == (len(values), better)
 
 

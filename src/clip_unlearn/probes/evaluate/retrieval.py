@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
-from clip_unlearn.core.readings import means, shares
+from clip_unlearn.core.readings import parts, shares
 from clip_unlearn.core.record import Better, Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.embed import embed_images
@@ -109,5 +109,5 @@ def _readings(name: str, k: int, chosen: Tensor, first: Ranks, second: Ranks, be
     ]
     return (
         *shares(name % "image-to-text", first[0][chosen] <= k, second[0][chosen] <= k, better),
-        *means(name % "text-to-image", found[0], found[1], better),
+        *parts(name % "text-to-image", found[0], found[1], better),
     )

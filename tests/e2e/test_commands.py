@@ -25,7 +25,7 @@ def value(record: Record, name: str, subject: str = "after") -> Reading:
     return next(one for one in record.readings if one.name == name and one.subject == subject and not one.of)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [FAMILIES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES[1:])])
 def test_forget_a_class_and_keep_the_rest(family: str, tmp_path: Path) -> None:
     out = tmp_path / "mug"
     done = command(

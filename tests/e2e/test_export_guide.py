@@ -12,6 +12,7 @@ import pytest
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "export.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_command_and_snippet(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     np.save(tmp_path / "images.npy", np.eye(64, dtype=np.float32))

@@ -39,8 +39,11 @@ ALL, FEW = "sandbox@select", "sandbox:photo@select"
 MOMENT: Mapping[str, Mapping[str, object]] = {
     "slug": {"batches": 1, "doublings": 1, "bisections": 0},
     "ssd": {"batches": 1},
+    "emmn": {"noises": 1, "forget_noise_steps": 2, "retain_noise_steps": 2},
+    "unsir": {"noises": 4, "noise_steps": 2, "repair_steps": 2},
+    "negmerge": {"models": 2, "doublings": 1, "bisections": 2},
 }
-"""The same of methods that need gradients and have no such table."""
+"""The same of methods that need gradients and have no such table, or more to make short than it says."""
 
 FIRST = FAMILIES[0]
 """The family on which methods that train are tried to the end."""
@@ -63,8 +66,8 @@ def settings_of(name: str, *, short: bool) -> Method:
 
 
 def trains(name: str) -> bool:
-    """Return whether a method takes long because it needs the gradients of many images."""
-    return name in MOMENT or SHORT in methods.find(name).model_fields
+    """Return whether a method takes long because it needs the gradients of many images, or of images that it makes."""
+    return name in MOMENT or name in QUICK or SHORT in methods.find(name).model_fields
 
 
 def make_case(model: Model, method: Method, *, trained: bool) -> Case:

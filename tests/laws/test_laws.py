@@ -15,12 +15,16 @@ WITHOUT_FORGETTING = (laws.settings_rebuild_the_method, laws.errors_are_ours_and
 """Laws that hold also where the model or the request lacks what the method needs."""
 
 
+TO_THE_END = ("cliperase", "lip", "lip_paper")
+"""Methods that train and that are tried to the end also where time is short."""
+
+
 def trials() -> Iterator[Any]:
-    """Yield every law, method and family; of methods that train one family, and one to the end, are not slow."""
+    """Yield every law, method and family; of methods that train one family, and few to the end, are not slow."""
     for family in FAMILIES:
         for name in methods.names():
             for law in LAWS:
-                long = law is laws.the_class_is_forgotten_and_others_are_kept and name != "cliperase"
+                long = law is laws.the_class_is_forgotten_and_others_are_kept and name not in TO_THE_END
                 marks = [pytest.mark.slow] if trains(name) and (long or family != FIRST) else []
                 yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clip_unlearn.cli import console, export, forget, inspect, ledger, models, plan, synthesize
+from clip_unlearn.cli import console, export, find, forget, inspect, ledger, models, plan, synthesize, tune
 from clip_unlearn.errors import ClipUnlearnError
 
 EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage."
@@ -43,6 +43,8 @@ def _root(
 for command in (
     forget.forget,
     plan.plan,
+    find.find,
+    tune.tune,
     synthesize.synthesize,
     models.apply,
     export.export,

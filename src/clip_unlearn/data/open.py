@@ -8,6 +8,7 @@ from clip_unlearn.data import splits, world
 from clip_unlearn.data.folder import open_folder
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.parquet import open_parquet
+from clip_unlearn.data.selection import is_selection, open_selection
 from clip_unlearn.data.shards import holds_shards, open_shards
 from clip_unlearn.data.table import open_table
 from clip_unlearn.errors import DataError, UnknownNameError, nearest
@@ -22,6 +23,7 @@ SOURCES: Final[dict[str, str]] = {
     "<file>.parquet": "Hugging Face images: image, label, domain, captions",
     "<file>.csv, <file>.tsv": "filepath with label, caption or title",
     "<file>.tar, <folder of .tar>": "WebDataset shards: image with .cls, .txt or .json",
+    "<folder of find>, find.json": "images that `find` chose, labelled with the concept or another name",
     "<any of these>@<split>": "a disjoint part of it: stop, select or audit",
 }
 """Every kind of source, and what it holds."""
@@ -70,6 +72,8 @@ def _existing(where: str) -> Path:
 
 
 def _open_path(path: Path, where: str) -> ImageSet:
+    if is_selection(path):
+        return open_selection(path, where, open_data)
     if path.is_dir():
         return open_shards(path, where) if holds_shards(path) else open_folder(path, where)
     doors = {".parquet": open_parquet, ".csv": open_table, ".tsv": open_table, ".tar": open_shards}

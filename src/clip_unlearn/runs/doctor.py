@@ -17,11 +17,11 @@ EXTRAS = {
     "data": "pyarrow",
     "peft": "peft",
     "report": "plotly",
-    "train": "accelerate",
     "ui": "gradio",
     "diffusion": "diffusers",
     "scale": "ray",
     "wordnet": "nltk",
+    "tune": "optuna",
 }
 
 

@@ -84,7 +84,15 @@ def check_the_same(model, method, request, monkeypatch):
     return told
 
 
-@pytest.mark.parametrize("settings", [{}, {"decoupled": True}, {"weight_decay": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        pytest.param({"decoupled": True}, marks=pytest.mark.slow),
+        pytest.param({"weight_decay": 0.0}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_the_slow_loop_gives_the_same_weights_on_the_sandbox(settings, monkeypatch):
     model = in_double(open_model("sandbox"))
     method = LipPaper(**{**STRONG.model_dump(), **settings, "ascent": PublishedAscent(batch=1)})
@@ -92,6 +100,7 @@ def test_the_slow_loop_gives_the_same_weights_on_the_sandbox(settings, monkeypat
     assert min(accuracy for accuracy, _, _ in told) < 1
 
 
+@pytest.mark.slow
 def test_the_slow_loop_undoes_the_same_epochs(monkeypatch):
     """With the published step nothing is gained: 7 epochs of growing noise and numbers of tensors, all undone."""
     model = in_double(open_model("sandbox"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,23 @@ def test_the_list_says_what_was_chosen(run: Run, photos: str) -> None:
     rows = {Path(line["key"]).stem for line in lines[:8]}
     images = open_data("sandbox:photo@select")
     assert {images.classes[images.labels[int(row)]] for row in rows} == {"mug"}
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide(run: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "find.md").read_text(encoding="utf-8")
+    commands = page.split("```bash\n")[1].split("```")[0].splitlines()
+    said = [run(*shlex.split(command)[1:]) for command in commands]
+    assert len(said) == 2
+    for line in page.split("```\n")[2].splitlines():
+        assert line in said[0]
+    accuracy = {
+        (one.name, one.subject): (one.value, one.count)
+        for one in Record.load(Path("forgotten") / "record.json").readings
+        if not one.of
+    }
+    assert accuracy["forget accuracy", "after"] == (0, 34)
+    assert accuracy["retain accuracy", "after"][0] > 0.93
 
 
 @pytest.mark.parametrize(

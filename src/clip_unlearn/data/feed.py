@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clip_unlearn.core.model import Model
+from clip_unlearn.core.step import Rows
 from clip_unlearn.data.pairs import Pairs
 from clip_unlearn.maths.vectors import unit
 
@@ -89,11 +90,11 @@ class PairRows:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PairInputs:
-    """The inputs of one step."""
+class ListedInputs:
+    """The inputs of one step, of classes in a list."""
 
-    forget: PairRows
-    retain: PairRows
+    forget: Rows
+    retain: Rows
     names: tuple[str, ...]
     forgotten: int
     seed: int
@@ -130,7 +131,7 @@ class PairFeed:
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", TextTable(model=self.pairs.model))
 
-    def __call__(self, number: int) -> PairInputs:
+    def __call__(self, number: int) -> ListedInputs:
         """Return the inputs of a step."""
         seed = self.pairs.request.seed * _PRIME + number
         generator = _generator(seed, _STEP)
@@ -144,7 +145,7 @@ class PairFeed:
             chosen = self._batch(rows, size, number, side)
             sentences = tuple(self._sentence(row, template, generator) for row in chosen)
             sides.append(PairRows(pairs=self.pairs, rows=chosen, sentences=sentences, names=names, texts=self.texts))
-        return PairInputs(
+        return ListedInputs(
             forget=sides[0],
             retain=sides[1],
             names=names,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Final, final
 
 import torch
@@ -13,9 +13,8 @@ from clip_unlearn.core import journal
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.request import Request
-from clip_unlearn.core.step import Rows
 from clip_unlearn.data.answers import class_texts
-from clip_unlearn.data.feed import PairFeed, TextTable
+from clip_unlearn.data.feed import ListedInputs, PairFeed, TextTable
 from clip_unlearn.maths.vectors import unit
 
 TOGETHER: Final = 64
@@ -141,29 +140,6 @@ class NoiseRows:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NoiseInputs:
-    """The inputs of one step, noises on the side of what is to be forgotten."""
-
-    forget: NoiseRows
-    retain: Rows
-    names: tuple[str, ...]
-    forgotten: int
-    seed: int
-    texts: TextTable
-
-    @property
-    def before_names(self) -> Tensor:
-        """Return the class list's unit embeddings by the model as it was: [k, d]."""
-        return self.texts(self.names, self.names)
-
-    @cached_property
-    def generator(self) -> torch.Generator:
-        """Return where random choices of this step come from."""
-        return torch.Generator().manual_seed(self.seed)
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseFeed:
     """Batches of noises on both sides, drawn anew in every step; never more of a side than there are."""
 
@@ -177,7 +153,7 @@ class NoiseFeed:
     retain_batch: int
     texts: TextTable
 
-    def __call__(self, number: int) -> NoiseInputs:
+    def __call__(self, number: int) -> ListedInputs:
         """Return the inputs of a step."""
         seed, templates = self.request.seed, self.request.templates
         step = _stream(seed, number, _STEP)
@@ -185,7 +161,7 @@ class NoiseFeed:
         names = tuple(template.replace("{}", name) for name in self.names)
         forget = _drawn(self.forget, self.forget_batch, _stream(seed, number, _FORGET))
         retain = _drawn(self.retain, self.retain_batch, _stream(seed, number, _RETAIN))
-        return NoiseInputs(
+        return ListedInputs(
             forget=NoiseRows(noises=self.forget, rows=forget, names=names, texts=self.texts),
             retain=NoiseRows(noises=self.retain, rows=retain, names=names, texts=self.texts),
             names=names,
@@ -204,11 +180,11 @@ class NoisyFeed:
     noises: Noises
     forget_batch: int
 
-    def __call__(self, number: int) -> NoiseInputs:
+    def __call__(self, number: int) -> ListedInputs:
         """Return the inputs of a step."""
         pairs = self.feed(number)
         rows = _drawn(self.noises, self.forget_batch, _stream(self.feed.pairs.request.seed, number, _FORGET))
-        return NoiseInputs(
+        return ListedInputs(
             forget=NoiseRows(noises=self.noises, rows=rows, names=pairs.names, texts=pairs.texts),
             retain=pairs.retain,
             names=pairs.names,

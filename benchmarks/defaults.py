@@ -114,7 +114,7 @@ def table(found: Mapping[str, Any]) -> str:
         f"Photos of the sandbox: learned from `{EVIDENCE}`, searched on `{SELECT}`; classes {' and '.join(CLASSES)},",
         "one request each. Forgotten, rest: photos recognised, of all classes of the runs together. Balance: harmonic",
         "mean of the share forgotten and of the share of the rest that is kept, mean over classes. The best balance",
-        "of a method is marked; of equal ones (to a hundredth) the smaller rate. These figures choose; they report",
+        "of a method is marked; of equal ones (to a thousandth) the smaller rate. These figures choose; they report",
         "nothing.",
         "",
         f"Command: `{found['command']}`. Machine: {found['machine']}. Version {found['version']}.",
@@ -126,7 +126,7 @@ def table(found: Mapping[str, Any]) -> str:
         rates = sorted({run["rate"] for run in runs if run["method"] == label})
         groups = {rate: [run for run in runs if (run["method"], run["rate"]) == (label, rate)] for rate in rates}
         whole = {rate: own for rate, own in groups.items() if len(own) == len(CLASSES)}
-        best = max(whole, key=lambda rate: (round(mean(whole[rate]), 2), -rate)) if whole else None
+        best = max(whole, key=lambda rate: (round(mean(whole[rate]), 3), -rate)) if whole else None
         lines += [_row(label, rate, own, best=rate == best) for rate, own in groups.items()]
     return "\n".join(lines) + "\n"
 

@@ -54,7 +54,7 @@ class Cliperase(Method):
     other_senses: tuple[str, ...] = ()
     """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
 
-    descent: Descent = Descent()
+    descent: Descent = Descent(rate=2e-3)
     """How long, on what and how fast it trains."""
 
     def forget(self, model: Model, request: Request) -> Patch:

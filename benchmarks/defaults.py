@@ -37,7 +37,6 @@ CLASSES: Final = ("mug", "cat")
 
 RATES: Final[Mapping[str, tuple[float, ...]]] = {
     "cliperase": (5e-4, 1e-3, 2e-3, 4e-3),
-    "fine_tune": (5e-4, 1e-3, 2e-3),
     "ga": (5e-4, 1e-3, 2e-3),
     "graddiff": (5e-4, 1e-3, 2e-3, 4e-3),
     "npo": (5e-4, 1e-3, 2e-3, 4e-3),

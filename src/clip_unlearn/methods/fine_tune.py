@@ -44,8 +44,8 @@ class FineTune(Method):
     other_senses: tuple[str, ...] = ()
     """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
 
-    descent: Descent = Descent()
-    """How long, on what and how fast it trains."""
+    descent: Descent = Descent(rate=2e-3)
+    """How long, on what and how fast it trains; that of `cliperase` if not given."""
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

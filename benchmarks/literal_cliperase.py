@@ -12,6 +12,9 @@ from transformers import AutoModel, AutoTokenizer
 
 RETAIN, FORGET, CONSISTENCY = 1.0, 3.0, 3.0
 
+CLIP_LENGTH = 77
+"""What published loops pad to; less where a model has fewer positions."""
+
 
 class LiteralLoop:
     """A model, its frozen copy, and the optimiser of the paper."""
@@ -21,7 +24,7 @@ class LiteralLoop:
         self.model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
         self.frozen: Any = copy.deepcopy(self.model)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.length = min(getattr(self.tokenizer, "model_max_length", 77), _positions(self.model))
+        self.length = min(CLIP_LENGTH, getattr(self.tokenizer, "model_max_length", CLIP_LENGTH), _positions(self.model))
         self.scale = float(self.model.logit_scale.detach().exp())
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate)
 

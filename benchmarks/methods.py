@@ -99,11 +99,12 @@ def measured(runs: Sequence[Row]) -> tuple[str, str, str]:
 def table(found: Mapping[str, Any]) -> str:
     """Return the results as Markdown."""
     runs: list[Row] = list(found["runs"].values())
+    names = " and ".join(dict.fromkeys(run["class"] for run in runs))
     lines = [
         "# Every method on the sandbox",
         "",
-        f"Whole commands at defaults, one request for each of {' and '.join(CLASSES)}; accuracy before → after over",
-        "both, Wilson interval. Methods that learn from images are measured on pictures that they did not learn from.",
+        f"Whole commands at defaults, one request for each of {names}; accuracy before → after over all,",
+        "Wilson interval. Methods that learn from images are measured on pictures that they did not learn from.",
         "",
         f"Command: `{found['command']}`. Machine: {found['machine']}. Version {found['version']}.",
         "",

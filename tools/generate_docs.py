@@ -64,9 +64,7 @@ def _measured() -> Mapping[str, str]:
     lines = [line for line in MEASURED.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {
-        method.strip(
-            "`"
-        ): f"on the sandbox, mugs and birds: forget {forget}; rest {rest}; a whole command takes seconds {seconds}; "
+        method.strip("`"): f"on the sandbox: forget {forget}; rest {rest}; a whole command takes seconds {seconds}; "
         f"changes {reach} ([how](../../benchmarks/results/methods.md))"
         for method, _, reach, forget, rest, seconds, _ in rows
     }

@@ -46,7 +46,7 @@ def steps(journal: Path) -> dict[str, int]:
 def killed_after(process: subprocess.Popen[bytes], journal: Path, count: int) -> dict[str, int]:
     """Kill a process once its journal has so many steps, and return the steps it left."""
     with process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while process.poll() is None and len(steps(journal)) < count and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -56,7 +56,7 @@ def killed_after(process: subprocess.Popen[bytes], journal: Path, count: int) ->
 
 def ended(process: subprocess.Popen[bytes]) -> None:
     """Wait for the good end of a process."""
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors.decode()
 
 

@@ -47,7 +47,7 @@ class Graddiff(Method):
     other_senses: tuple[str, ...] = ()
     """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
 
-    descent: Descent = Descent(steps=80, rate=1e-3, check_every=5)
+    descent: Descent = Descent(steps=80, rate=4e-3, check_every=5)
     """How long, on what and how fast it trains."""
 
     @model_validator(mode="after")

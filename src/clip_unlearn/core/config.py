@@ -51,8 +51,12 @@ def _first_problem(kind: type[BaseModel], error: ValidationError, where: str) ->
     if problem["type"] == "missing":
         return f"{where}: setting '{name}' is missing. Add it."
     # The first letter alone: what is quoted in the message, such as an allowed value, keeps its case.
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{where}: {name} = {problem['input']!r} is not usable: {message}. Change it."
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    # What is wrong with a group of settings is said by the message; the group itself would drown it.
+    of_group = isinstance(problem["input"], Mapping | BaseModel)
+    given = name if of_group else f"{name} = {problem['input']!r}"
+    return f"{where}: {given} is not usable: {message}. Change it." if given else f"{where}: {message}."
 
 
 def _fields_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -14,7 +14,7 @@ from clip_unlearn.core import journal
 from clip_unlearn.core.embedder import Embedder
 from clip_unlearn.core.embedding_map import used
 from clip_unlearn.core.marks import Mark
-from clip_unlearn.core.model import Model, TowerName
+from clip_unlearn.core.model import Adapter, Model, TowerName
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.step import Feed, Inputs, Step
 from clip_unlearn.core.training import Descent, replaced, restore, state_tensors
@@ -67,6 +67,9 @@ class Task:
 
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     """For some weights, 1 where entries may change and 0 where they stay exactly as they are."""
+
+    adapter: Adapter | None = None
+    """How the towers are run in training and by `examine`, where that is not as the model itself runs them."""
 
     key: object = ""
     """JSON-able; with the model and the settings, all that the result depends on."""
@@ -149,6 +152,14 @@ def trained_weights(model: Model, towers: Literal["both", "image", "text"]) -> t
     return tuple(name for name in names if name in reached)
 
 
+def readout_weights(model: Model, towers: Literal["both", "image", "text"]) -> tuple[str, ...]:
+    """Return the names of the weights of the last linear layer of some towers, in the order of the model."""
+    chosen: tuple[TowerName, ...] = ("image", "text") if towers == "both" else (towers,)
+    readouts = [readout for readout in map(model.readout, chosen) if readout is not None]
+    names = {name for readout in readouts for name in (readout.weight, readout.bias)}
+    return tuple(name for name in model.weights if name in names)
+
+
 def gradient(
     task: Task, settings: Descent, weights: Mapping[str, Tensor], number: int, *, draft: Model | None = None
 ) -> tuple[float, Mapping[str, Tensor]]:
@@ -161,7 +172,8 @@ def gradient(
         FloatingPointError: if a loss or a gradient is no number.
     """
     draft, inputs = draft or task.wide.replace(dict(weights)), task.feed(number)
-    found = [_slope(loss, draft, settings, inputs, weights) for loss in (task.loss, *task.rivals)]
+    run = draft if task.adapter is None else replace(draft, adapter=task.adapter)
+    found = [_slope(loss, run, settings, inputs, weights) for loss in (task.loss, *task.rivals)]
     slopes = [slope for _, slope in found]
     with torch.no_grad():
         pulls = [] if task.pull is None else [task.pull(weights)]

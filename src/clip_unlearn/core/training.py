@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias, final
+from typing import Annotated, Literal, TypeAlias, final
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 
@@ -43,6 +43,10 @@ class Descent(Config):
 
     towers: Literal["both", "image", "text"] = "both"
     """The encoders that are trained; the other one is not run, its embeddings are looked up."""
+
+    depth: Literal["encoder", "readout"] = "encoder"
+    """What of them is trained: all of it, or the last linear layer alone, for which every image and sentence is run
+    through the rest once."""
 
     forget_batch: int = Field(default=16, ge=1)
     """Images of what is to be forgotten in a step."""
@@ -87,6 +91,16 @@ class Descent(Config):
         if self.precision == "bfloat16" or (self.precision == "auto" and _native(model.device)):
             return torch.bfloat16
         return None
+
+
+def _of_whole_towers(settings: Descent) -> Descent:
+    if settings.depth == "readout":
+        raise ValueError("this method learns from pixels, which a last layer never sees; give descent.depth=encoder")
+    return settings
+
+
+WholeDescent: TypeAlias = Annotated[Descent, AfterValidator(_of_whole_towers)]
+"""How a loss is descended that is one of pixels."""
 
 
 def replaced(settings: Descent, *, part: int | None) -> Descent:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal, TypeAlias, final
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from clip_unlearn.core.marks import Mark
-from clip_unlearn.core.model import Model
+from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.request import Request, key
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet, OnDemand
 from clip_unlearn.data.open import open_data
 from clip_unlearn.data.prepared import pixels_of
+from clip_unlearn.data.readout import at_readout
 from clip_unlearn.errors import DataError, UnsupportedError
 from clip_unlearn.maths.scores import cosines, ranks
 from clip_unlearn.maths.vectors import unit
@@ -35,6 +36,8 @@ NEAR_THE_TOP: Final = 5
 
 WIDE: Final = 8
 """So many captions at least for one place that counts as found: among five captions all would be found."""
+
+BOTH: Final[frozenset[TowerName]] = frozenset({"image", "text"})
 
 MEMORY: Final = 2_000_000_000
 """Bytes of prepared images that are held; beyond it they are prepared again."""
@@ -75,14 +78,26 @@ class Pairs:
     """Images to be retained that are only looked at."""
 
     _prepared: dict[int, Tensor] = field(default_factory=dict)
+    _at_readout: dict[frozenset[TowerName], "Pairs"] = field(default_factory=dict)
 
     @property
     def forgotten(self) -> int:
         """Return how many classes at the head of the list are to be forgotten."""
         return len(self.request.forget)
 
+    def at_readout(self, towers: frozenset[TowerName]) -> "Pairs":
+        """Return the same pairs with features for pixels, and a model that takes them: see `data.readout.at_readout`.
+
+        Raises:
+            UnsupportedError: if a tower has no last linear layer of its own.
+        """
+        if towers not in self._at_readout:
+            model = at_readout(self.model, towers)
+            self._at_readout[towers] = replace(self, model=model, _prepared={}, _at_readout={})
+        return self._at_readout[towers]
+
     def pixels(self, rows: Sequence[int]) -> Tensor:
-        """Return prepared images: [len(rows), 3, height, width]."""
+        """Return prepared images: [len(rows), 3, height, width], or their features [len(rows), D]."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._prepared]
         fresh = dict(zip(missing, self._prepare(missing), strict=True)) if missing else {}
         found = torch.stack([fresh[row] if row in fresh else self._prepared[row] for row in rows])
@@ -91,14 +106,19 @@ class Pairs:
         return found
 
     @torch.no_grad()
-    def examine(self, model: Model) -> Mark:
+    def examine(self, model: Model, *, moved: frozenset[TowerName] = BOTH) -> Mark:
         """Return how many of the images that are only looked at a model recognises.
 
         By class: the class is the first of the list. By caption: the image's caption is among the five nearest of the
         different captions of all images that are looked at; among the first eighth, where they are less than forty.
+        Of `model` only the weights count: its towers are run as those of the pairs' own model are. An image tower that
+        has not `moved` is not run again.
         """
+        model = replace(model, adapter=self.model.adapter)
         rows = (*self.held_forget, *self.held_retain)
-        embeddings = torch.cat([model.images(part.to(model.device)) for part in torch.split(self._held, 32)]).cpu()
+        embeddings = self.before[list(rows)]
+        if "image" in moved:
+            embeddings = torch.cat([model.images(part.to(model.device)) for part in torch.split(self._held, 32)]).cpu()
         near = 1
         if self.captioned:
             said = [self.images.captions[row][0] for row in rows]

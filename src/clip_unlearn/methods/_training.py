@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
-from clip_unlearn.core.descent import Descended, Loss, Task, descend, trained_weights
+from clip_unlearn.core.descent import Descended, Loss, Task, descend, readout_weights, trained_weights
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
@@ -45,14 +46,19 @@ def task_of(
     """Return the task of descending a loss on pairs, from `model` if it is not that of the pairs.
 
     `stage` tells tasks of one method apart where it has several.
+
+    Raises:
+        UnsupportedError: if the last layers alone are to be trained, and a tower has none of its own.
     """
-    start = model or pairs.model
+    start, shallow = model or pairs.model, descent.depth == "readout"
+    pairs = pairs.at_readout(descent.trains) if shallow else pairs
     return Task(
         model=start,
         feed=PairFeed(pairs=pairs, forget_batch=descent.forget_batch, retain_batch=descent.retain_batch),
         loss=loss,
-        weights=trained_weights(start, descent.towers),
-        examine=pairs.examine,
+        weights=(readout_weights if shallow else trained_weights)(start, descent.towers),
+        examine=partial(pairs.examine, moved=descent.trains),
+        adapter=pairs.model.adapter,
         key=[type(method).__name__, stage, method.model_dump(mode="json"), pairs.request.digest],
     )
 

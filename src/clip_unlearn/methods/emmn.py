@@ -12,7 +12,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
-from clip_unlearn.core.training import Descent
+from clip_unlearn.core.training import Descent, WholeDescent
 from clip_unlearn.data.feed import TextTable
 from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.maths.contrastive import classification
@@ -63,7 +63,7 @@ class Emmn(Method):
     retain_weight: float = Field(default=1.0, ge=0)
     """Weight of the loss of noise of classes to be retained."""
 
-    descent: Descent = Descent(steps=60, rate=2e-2, towers="text", forget_batch=4, retain_batch=64)
+    descent: WholeDescent = Descent(steps=60, rate=2e-2, towers="text", forget_batch=4, retain_batch=64)
     """How long, on how many noises and how fast it trains."""
 
     def forget(self, model: Model, request: Request) -> Patch:

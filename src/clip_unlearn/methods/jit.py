@@ -12,7 +12,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
-from clip_unlearn.core.training import Descent
+from clip_unlearn.core.training import Descent, WholeDescent
 from clip_unlearn.data.pairs import Sentences, pairs_of
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.methods._training import trained
@@ -54,7 +54,7 @@ class Jit(Method):
     other_senses: tuple[str, ...] = ()
     """Phrases in which a name means something else: unlabelled images whose captions have one are retained."""
 
-    descent: Descent = Descent(
+    descent: WholeDescent = Descent(
         steps=40,
         optimiser="sgd",
         rate=0.05,

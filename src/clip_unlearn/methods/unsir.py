@@ -13,7 +13,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
-from clip_unlearn.core.training import Descent
+from clip_unlearn.core.training import Descent, WholeDescent
 from clip_unlearn.data.feed import PairFeed
 from clip_unlearn.data.pairs import Pairs, pairs_of
 from clip_unlearn.maths.contrastive import classification
@@ -66,7 +66,7 @@ class Unsir(Method):
     repair_rate: float = Field(default=2e-3, gt=0, le=10)
     """Learning rate of the first step of the repair; all else is as `descent` has it."""
 
-    descent: Descent = Descent(
+    descent: WholeDescent = Descent(
         steps=60, rate=2e-2, towers="text", forget_batch=16, retain_batch=64, check_every=2, patience=8
     )
     """How long, on how many noises and images and how fast it impairs."""

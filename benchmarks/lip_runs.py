@@ -127,10 +127,11 @@ def record(path: Path, command: str, run: str, compute: Callable[[], Row]) -> No
     Beside the runs stand version, machine with its load, libraries and command; with each, a digest of the code. What
     older code gave stays: remove the file to measure anew.
     """
-    found = opened(path)
-    if run in found["runs"]:
+    if run in opened(path)["runs"]:
         return
-    found["runs"][run] = {"code": CODE, **compute()}
+    row = compute()
+    found = opened(path)  # another process may have added to it
+    found["runs"][run] = {"code": CODE, **row}
     load = f"load {os.getloadavg()[0]:.1f}"
     found |= {
         "version": version(),

@@ -20,6 +20,7 @@ from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.request import Concept, Evidence, Request
+from clip_unlearn.core.training import Descent
 from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import InputError
 from clip_unlearn.files import atomic
@@ -40,7 +41,18 @@ MODELS = ("lit-mobilenet", "lit-minilm")
 CONCEPT = "dog"
 SEEDS = 3
 
+LAST = Descent(depth="readout", rate=0.01, steps=300, retain_batch=128)
+"""The last linear layers alone, as in benchmarks/cliperase.py, where it was chosen on images of another data set."""
+
 METHODS: Mapping[str, Method] = {
+    "cliperase, last layers": Cliperase(floor="neutral", descent=LAST),
+    "cliperase, last text layer": Cliperase(
+        floor="neutral", descent=Descent(**{**LAST.model_dump(), "towers": "text"})
+    ),
+    "fine_tune, last layers": FineTune(descent=LAST),
+    "graddiff, last layers": Graddiff(loss="contrastive", descent=LAST),
+    "ga, last layers": Ga(loss="agreement", descent=LAST),
+    "multidelete, last layers": Multidelete(descent=LAST),
     "cliperase": Cliperase(),
     "fine_tune": FineTune(),
     "graddiff": Graddiff(loss="contrastive"),
@@ -49,7 +61,7 @@ METHODS: Mapping[str, Method] = {
     "redirect": Redirect(),
     "redirect, text tower": Redirect(side="text"),
 }
-"""At defaults, with the loss that captions allow; the closed form beside them is run once, for nothing is random."""
+"""With the loss that captions allow; the closed form beside them is run once, for nothing is random."""
 
 HEADER = (
     "| method | runs | direction | forget R@1 / 5 / 10 | retain R@1 / 5 / 10 | forget R@10 kept | retain R@10 kept | "
@@ -62,7 +74,18 @@ def plan() -> Iterator[tuple[str, int, str]]:
     """Yield all runs (model, seed, method), the most telling ones first."""
     for seed in range(SEEDS):
         for model in MODELS:
-            yield from ((model, seed, label) for label in METHODS if not (seed and label.startswith("redirect")))
+            yield from ((model, seed, label) for label in METHODS if _cheap(label) and not (seed and _fixed(label)))
+    for seed in range(SEEDS):
+        for model in MODELS:
+            yield from ((model, seed, label) for label in METHODS if not (_cheap(label) or _fixed(label)))
+
+
+def _fixed(label: str) -> bool:
+    return label.startswith("redirect")
+
+
+def _cheap(label: str) -> bool:
+    return "last" in label or _fixed(label)
 
 
 def run(folder: Path, name: str, seed: int, label: str) -> Row:
@@ -100,10 +123,12 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [f"# Search after forgetting “{CONCEPT}” from pairs with captions", ""]
     lines += [
         "Methods at their defaults, learning from 1,200 images of Flickr8k with five captions each; those with a",
-        f"caption that says “{CONCEPT}” are to be forgotten, and there are no class labels. Recall in % among all 600",
-        "images and 3,000 captions of the test pack, mean over runs, which differ in their seed; in brackets the 95 %",
-        "interval of the first run (Wilson, over images). Kept: recall@10 by that of the model as it was. `fine_tune`",
-        "is the matched reference: the same training without forgetting.",
+        f"caption that says “{CONCEPT}” are to be forgotten, and there are no class labels. Last layers:",
+        "`descent.depth=readout`, `descent.rate=0.01`, `descent.steps=300`, `descent.retain_batch=128` and, for",
+        "`cliperase`, `floor=neutral`. Recall in % among all 600 images and 3,000 captions of the test pack, mean over",
+        "runs, which differ in their seed; in brackets the 95 % interval of the first run (Wilson, over images). Kept:",
+        "recall@10 by that of the model as it was. `fine_tune` is the matched reference: the same training without",
+        "forgetting.",
         "",
         f"Command: `{found['command']}`. Machine: {found['machine']}. Version {found['version']}.",
         "",

@@ -17,7 +17,7 @@ from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet, OnDemand
 from clip_unlearn.data.open import open_data
 from clip_unlearn.data.prepared import pixels_of
-from clip_unlearn.data.readout import at_readout
+from clip_unlearn.data.readout import at_readout, image_features
 from clip_unlearn.errors import DataError, UnsupportedError
 from clip_unlearn.maths.scores import cosines, ranks
 from clip_unlearn.maths.vectors import unit
@@ -78,6 +78,7 @@ class Pairs:
     """Images to be retained that are only looked at."""
 
     _prepared: dict[int, Tensor] = field(default_factory=dict)
+    _features: Tensor | None = None
     _at_readout: dict[frozenset[TowerName], "Pairs"] = field(default_factory=dict)
 
     @property
@@ -93,7 +94,8 @@ class Pairs:
         """
         if towers not in self._at_readout:
             model = at_readout(self.model, towers)
-            self._at_readout[towers] = replace(self, model=model, _prepared={}, _at_readout={})
+            features = image_features(self.model, self.images) if "image" in towers else None
+            self._at_readout[towers] = replace(self, model=model, _features=features, _prepared={}, _at_readout={})
         return self._at_readout[towers]
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
@@ -116,9 +118,10 @@ class Pairs:
         """
         model = replace(model, adapter=self.model.adapter)
         rows = (*self.held_forget, *self.held_retain)
-        embeddings = self.before[list(rows)]
         if "image" in moved:
             embeddings = torch.cat([model.images(part.to(model.device)) for part in torch.split(self._held, 32)]).cpu()
+        else:
+            embeddings = self.before[list(rows)]
         near = 1
         if self.captioned:
             said = [self.images.captions[row][0] for row in rows]
@@ -145,6 +148,8 @@ class Pairs:
         return self._prepare([*self.held_forget, *self.held_retain])
 
     def _prepare(self, rows: Sequence[int]) -> Tensor:
+        if self._features is not None:
+            return self._features[list(rows)]
         return pixels_of(self.images, self.model.adapter.prepare, rows)[0]
 
 

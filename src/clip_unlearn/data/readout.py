@@ -5,46 +5,70 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from clip_unlearn.core.copies import named_tensors
-from clip_unlearn.core.model import Model, Readout, Tokens, TowerName
+from clip_unlearn.core.model import InputType, Model, Readout, Tokens, Tower, TowerName
+from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import UnsupportedError
+from clip_unlearn.files import digest
 
 FEATURES = "features"
-"""What looked-up sentences are called in a token batch."""
+"""What sentences that were run are called in a token batch."""
 
 
 def at_readout(model: Model, towers: frozenset[TowerName]) -> Model:
     """Return a model of the same weights in which some towers are their last linear layer: features in, embeddings out.
 
-    Its `prepare` makes features of pictures, and its `tokenize` of sentences, by all that lies below that layer in
-    `model`. Each picture and sentence is run alone, so that its rounding depends on no other, and a sentence once.
+    Its images are rows of `image_features`. Its sentences are run through all that lies below that layer in `model`,
+    each once and alone, so that its rounding depends on no other.
 
     Raises:
         UnsupportedError: if a tower does not end in a linear layer, or hides what it holds before it.
     """
     adapter = model.adapter
     if "image" in towers:
-        embed = _last_layer(_shown(model, "image"))
-        adapter = replace(adapter, image=replace(adapter.image, embed=embed), prepare=_PictureFeatures(model=model))
+        _, last = _shown(model, "image", adapter.image)
+        adapter = replace(adapter, image=replace(adapter.image, embed=_last_layer(last)))
     if "text" in towers:
-        layer = _last_layer(_shown(model, "text"))
+        _, last = _shown(model, "text", adapter.text)
+        layer = _last_layer(last)
         text = replace(adapter.text, embed=lambda module, tokens: layer(module, tokens[FEATURES]))
         adapter = replace(adapter, text=text, tokenize=_SentenceFeatures(model=model))
     return replace(model, adapter=adapter)
 
 
-def _shown(model: Model, tower: TowerName) -> Readout:
-    own = model.adapter.image if tower == "image" else model.adapter.text
-    if own.readout is None or own.features is None:
+def image_features(model: Model, images: ImageSet) -> Tensor:
+    """Return what the image tower holds before its last layer, in float32: [n, D]; 0 for images that cannot be read.
+
+    They are kept where embeddings are, so that the next request about these images needs no pass of the tower.
+
+    Raises:
+        UnsupportedError: if the tower does not end in a linear layer, or hides what it holds before it.
+        DataError, WeightsError: as `embed_images` does.
+    """
+    adapter = model.adapter
+    below = replace(adapter.image, embed=_shown(model, "image", adapter.image)[0], features=None, readout=None)
+    named = digest.of_json([adapter.preparation, FEATURES])  # A key of their own among what is kept.
+    view = replace(model, adapter=replace(adapter, image=below, preparation=named), outputs={})
+    found = embed_images(view, images)
+    features = torch.zeros(len(images), found.vectors.shape[1])
+    features[list(found.kept)] = found.vectors
+    return features
+
+
+def _shown(
+    model: Model, name: TowerName, tower: Tower[InputType]
+) -> tuple[Callable[[nn.Module, InputType], Tensor], Readout]:
+    """Return what a tower holds before its last linear layer, as a function, and that layer."""
+    if tower.features is None or tower.readout is None:
         raise UnsupportedError(
-            f"The {tower} tower of {model.source.where} does not end in a linear layer, or hides what it holds before "
+            f"The {name} tower of {model.source.where} does not end in a linear layer, or hides what it holds before "
             "it. Train it whole with descent.depth=encoder, or choose the other tower with descent.towers."
         )
-    return own.readout
+    return tower.features, tower.readout
 
 
 def _last_layer(readout: Readout) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -54,19 +78,6 @@ def _last_layer(readout: Readout) -> Callable[[nn.Module, Tensor], Tensor]:
         return linear(features.to(weight), weight.T if readout.transposed else weight, bias)
 
     return embed
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _PictureFeatures:
-    """From pictures to what the image tower holds before its last layer, in float32 on the CPU."""
-
-    model: Model
-
-    @torch.no_grad()
-    def __call__(self, pictures: Sequence[Image]) -> Tensor:
-        pixels = self.model.adapter.prepare(pictures)
-        return torch.cat([_found(self.model.image_features(one)) for one in torch.split(pixels, 1)])
 
 
 @final

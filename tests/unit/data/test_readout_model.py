@@ -1,13 +1,17 @@
 """A model of last layers alone: the same embeddings, the same weights, and what it refuses."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 from clip_unlearn.core.model import Model
-from clip_unlearn.data.readout import at_readout
+from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import open_data
+from clip_unlearn.data.readout import at_readout, image_features
 from clip_unlearn.errors import UnsupportedError
 
 SENTENCES = ("a photo of a cat", "dog", "a very long sentence about a bird", "dog")
@@ -22,8 +26,7 @@ def pictures(count: int) -> list[Image.Image]:
 def test_it_embeds_as_the_model_does(request, kind):
     model = request.getfixturevalue(kind).model
     view = at_readout(model, BOTH)
-    features = view.adapter.prepare(pictures(5))
-    assert features.dim() == 2
+    features = model.image_features(model.adapter.prepare(pictures(5)))
     wanted = model.images(model.adapter.prepare(pictures(5)))
     torch.testing.assert_close(view.images(features), wanted, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(view.texts(SENTENCES), model.texts(SENTENCES), atol=1e-5, rtol=1e-4)
@@ -38,16 +41,14 @@ def test_changed_last_layers_count(tiny_clip):
         if readout is not None
     }
     edited, view = model.replace(changed), at_readout(model, BOTH).replace(changed)
-    features = view.adapter.prepare(pictures(3))
+    features = model.image_features(model.adapter.prepare(pictures(3)))
     wanted = edited.images(model.adapter.prepare(pictures(3)))
     torch.testing.assert_close(view.images(features), wanted, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(view.texts(SENTENCES), edited.texts(SENTENCES), atol=1e-5, rtol=1e-4)
 
 
-def test_rounding_depends_on_no_other_input(tiny_clip):
+def test_rounding_depends_on_no_other_sentence(tiny_clip):
     one, other = (at_readout(tiny_clip.model, BOTH).adapter for _ in range(2))
-    together, alone = one.prepare(pictures(4)), torch.cat([other.prepare([each]) for each in pictures(4)])
-    assert torch.equal(together, alone)
     assert torch.equal(one.tokenize(SENTENCES)["features"][2:], other.tokenize(SENTENCES[2:])["features"])
 
 
@@ -69,11 +70,33 @@ def test_the_other_tower_stays_whole(tiny_clip):
     assert torch.equal(view.images(pixels), model.images(pixels))
 
 
-def test_a_tower_without_a_last_layer_is_refused(tiny_clip):
+def test_a_tower_without_a_last_layer_is_refused(tiny_clip, tmp_path):
     """As open_clip's towers that end in a pooled token, or hide what is before their projection."""
     adapter = tiny_clip.model.adapter
     for lacking in ({"readout": None}, {"features": None}):
         model = replace(tiny_clip.model, adapter=replace(adapter, image=replace(adapter.image, **lacking)))
         with pytest.raises(UnsupportedError, match=r"image tower .* descent\.depth=encoder"):
             at_readout(model, BOTH)
+        with pytest.raises(UnsupportedError, match=r"image tower .* descent\.depth=encoder"):
+            image_features(model, images_of(tmp_path))
         at_readout(model, frozenset({"text"}))
+
+
+def images_of(folder: Path) -> ImageSet:
+    for place, picture in enumerate(pictures(5)):
+        (folder / "cat").mkdir(exist_ok=True)
+        picture.save(folder / "cat" / f"{place}.png")
+    (folder / "cat" / "5.png").write_bytes(b"no picture")
+    return open_data(str(folder))
+
+
+def test_features_are_kept_apart_from_embeddings(tiny_clip, tmp_path, monkeypatch):
+    """A second call runs no tower; an image that cannot be read has none."""
+    monkeypatch.setenv("CLIP_UNLEARN_CACHE", str(tmp_path / "cache"))
+    model, images = tiny_clip.model, images_of(tmp_path)
+    embeddings = embed_images(model, images).vectors
+    features = image_features(model, images)
+    assert not features[5].any()
+    torch.testing.assert_close(model.read_out("image", features[:5]), embeddings, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(Model, "images", lambda *_: pytest.fail("a tower was run"))
+    assert torch.equal(image_features(model, images), features)

@@ -195,7 +195,7 @@ def take_the_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every look find a better state than the last one: what random models recognise of noise is no matter."""
     looks = itertools.count()
 
-    def examine(_pairs: Pairs, _model: Model) -> Mark:
+    def examine(_pairs: Pairs, _model: Model, **_rest: object) -> Mark:
         return Mark(
             forget_hits=1, forget_count=2, retain_hits=1, retain_count=2, forget_probability=1 / (1 + next(looks))
         )

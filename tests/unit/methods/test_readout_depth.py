@@ -78,15 +78,18 @@ def test_the_refusal_is_one_line():
 
 
 @pytest.mark.parametrize("make", [labelled_request, captioned_request], ids=["classes", "captions"])
-def test_an_image_is_run_through_its_tower_once(tiny_clip, tmp_path, monkeypatch, make: Callable[..., Any]):
-    """Beside the pass that `pairs_of` makes of all images."""
+def test_no_step_runs_an_image_tower(tiny_clip, tmp_path, monkeypatch, make: Callable[..., Any]):
+    """All images are run before the first one, and by the next request not at all."""
+    monkeypatch.setenv("CLIP_UNLEARN_CACHE", str(tmp_path / "cache"))
     shown: list[int] = []
-    own = Model.image_features
-    monkeypatch.setattr(Model, "image_features", lambda model, some: shown.append(len(some)) or own(model, some))
-    request = make(tmp_path)
-    Cliperase(descent=settings(steps=40, patience=40)).forget(tiny_clip.model, request)
-    pairs = pairs_of(tiny_clip.model, request)
-    assert sum(shown) == sum(map(len, (pairs.forget, pairs.retain, pairs.held_forget, pairs.held_retain)))
+    vision, request = tiny_clip.model.module.vision_model, make(tmp_path / "images")
+    hook = vision.register_forward_pre_hook(
+        lambda _module, _inputs, given: shown.append(len(given["pixel_values"])), with_kwargs=True
+    )
+    for steps in (1, 20):
+        Cliperase(descent=settings(steps=steps, patience=20)).forget(tiny_clip.model, request)
+    hook.remove()
+    assert sum(shown) == 2 * 32
 
 
 def test_the_patch_is_the_same_twice(tiny_clip, tmp_path, monkeypatch):
@@ -94,3 +97,23 @@ def test_the_patch_is_the_same_twice(tiny_clip, tmp_path, monkeypatch):
     request, method = labelled_request(tmp_path), Cliperase(descent=settings())
     first, again = (method.forget(tiny_clip.model, request).deltas for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("depth", ["encoder", "readout"])
+def test_looks_run_no_tower_that_is_not_trained(tiny_clip, tmp_path, monkeypatch, depth):
+    """They find the same with the embeddings of before."""
+    pairs = pairs_of(tiny_clip.model, labelled_request(tmp_path))
+    shown: list[int] = []
+    for call in ("images", "image_features"):
+        own = getattr(Model, call)
+        monkeypatch.setattr(Model, call, lambda model, some, own=own: shown.append(len(some)) or own(model, some))
+    task = _training.task_of(Cliperase(), pairs, lambda step: loss_of(Cliperase(), step), settings("text", depth=depth))
+    assert task.examine is not None
+    weight = tiny_clip.model.weights["text_projection.weight"]
+    edited = tiny_clip.model.replace({"text_projection.weight": weight.roll(1, 0)})
+    quick = task.examine(edited)
+    assert not shown
+    slow = pairs.examine(edited)
+    assert shown
+    assert quick.forget_probability == pytest.approx(slow.forget_probability, abs=1e-6)
+    assert (quick.forget_hits, quick.retain_hits) == (slow.forget_hits, slow.retain_hits)

@@ -53,7 +53,7 @@ def looks(monkeypatch):
     """Make the looks of every run find what is written here; the fifth one finds the least of the class."""
     hits = itertools.cycle((20, 15, 10, 9, 5, 7))
 
-    def examine(self, model):
+    def examine(self, model, **_rest):
         rest = {"forget_count": 20, "retain_hits": 9, "retain_count": 10, "forget_probability": 0.5}
         return Mark(forget_hits=next(hits), **rest)
 

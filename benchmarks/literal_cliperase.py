@@ -1,7 +1,7 @@
 """CLIPErase written out with a stock library: both models run on every batch, texts padded to full length, float32."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ CLIP_LENGTH = 77
 class LiteralLoop:
     """A model, its frozen copy, and the optimiser of the paper."""
 
-    def __init__(self, folder: Path, rate: float) -> None:
-        """Open the checkpoint twice, once to train and once to compare with."""
+    def __init__(self, folder: Path, rate: float, trained: Collection[str] = ()) -> None:
+        """Open the checkpoint twice, once to train and once to compare with; without names all weights are trained."""
         self.model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
         self.frozen: Any = copy.deepcopy(self.model)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.length = min(CLIP_LENGTH, getattr(self.tokenizer, "model_max_length", CLIP_LENGTH), _positions(self.model))
         self.scale = float(self.model.logit_scale.detach().exp())
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate)
+        for name, weight in self.model.named_parameters():
+            weight.requires_grad_(not trained or name in trained)
+        self.optimiser = torch.optim.Adam([one for one in self.model.parameters() if one.requires_grad], lr=rate)
 
     def step(self, forget: tuple[Tensor, Sequence[str]], retain: tuple[Tensor, Sequence[str]]) -> float:
         """Take one step on pixels and sentences of both sides, and return the loss before it."""

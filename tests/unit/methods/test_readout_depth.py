@@ -10,6 +10,7 @@ from descent_cases import SHORT, captioned_request, labelled_request, take_the_l
 from clip_unlearn import methods
 from clip_unlearn.core.config import build as built
 from clip_unlearn.core.descent import gradient, readout_weights
+from clip_unlearn.core.embedding_map import reach
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.training import Descent
@@ -117,3 +118,12 @@ def test_looks_run_no_tower_that_is_not_trained(tiny_clip, tmp_path, monkeypatch
     assert shown
     assert quick.forget_probability == pytest.approx(slow.forget_probability, abs=1e-6)
     assert (quick.forget_hits, quick.retain_hits) == (slow.forget_hits, slow.retain_hits)
+
+
+def test_only_the_readouts_are_reached(tiny_clip, tmp_path, monkeypatch):
+    """No change below them, so every stored feature is still good."""
+    take_the_last_state(monkeypatch)
+    model = tiny_clip.model
+    patch = Cliperase(descent=settings()).forget(model, labelled_request(tmp_path))
+    assert reach(patch, model).depth == "readout"
+    assert reach(patch, model).towers == ("image", "text")

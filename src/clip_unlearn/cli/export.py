@@ -1,14 +1,14 @@
 """`export` and `reembed`: an edit for other libraries, and for embeddings that are stored already."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import ForceOption, JsonOption, ModelOption, OfflineOption
+from clip_unlearn.cli.flags import stay_offline
 from clip_unlearn.cli.models import PatchArgument
+from clip_unlearn.cli.options import ForceOption, JsonOption, ModelOption, OfflineOption
 from clip_unlearn.errors import SettingError
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def reembed(
 
 def _opened(patch: str, model: str | None, *, offline: bool) -> "tuple[Model, Patch]":
     """Return the base model and the patch; without a model, the one the patch was made for."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     from clip_unlearn.core.patch import Patch
     from clip_unlearn.models.open import open_model
 

@@ -1,13 +1,13 @@
 """`find`: which images show a concept, with the model as the filter."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import DeviceOption, ForceOption, JsonOption, ModelOption, OfflineOption, TemplatesOption
+from clip_unlearn.cli.flags import stay_offline
+from clip_unlearn.cli.options import DeviceOption, ForceOption, JsonOption, ModelOption, OfflineOption, TemplatesOption
 from clip_unlearn.errors import SettingError
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def find(
     as_json: JsonOption = False,
 ) -> None:
     """Find the images that show a concept, without labels; the output folder can be used as --evidence."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     if model is None:
         raise SettingError("No model. Give one with --model, for example --model sandbox.")
     if name is None:

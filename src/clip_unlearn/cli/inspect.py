@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import JsonOption
+from clip_unlearn.cli.options import JsonOption
 from clip_unlearn.errors import UnknownNameError, nearest
 
 KINDS = ("methods", "models", "probes", "datasets")

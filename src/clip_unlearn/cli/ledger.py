@@ -1,13 +1,13 @@
 """`ledger`: removal requests for one base model, and the one patch of all that are live."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import (
+from clip_unlearn.cli.flags import settings_of, stay_offline
+from clip_unlearn.cli.options import (
     ForceOption,
     ForgetOption,
     JsonOption,
@@ -15,7 +15,6 @@ from clip_unlearn.cli.forget import (
     RetainOption,
     SetOption,
     TemplatesOption,
-    _settings,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def create(
     from clip_unlearn.core.config import build
     from clip_unlearn.runs import ledger_patch
 
-    chosen = build(methods.find(method), _settings(settings or []), where=f"method {method}")
+    chosen = build(methods.find(method), settings_of(settings or []), where=f"method {method}")
     made = ledger_patch.create(
         ledger,
         model,
@@ -198,8 +197,7 @@ def verify(
 
 
 def _go_offline(offline: bool) -> None:
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
 
 
 def _names(given: list[str] | None) -> list[str]:

@@ -1,13 +1,13 @@
 """`apply` and `evaluate`: use a patch, measure a model."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import ForceOption, JsonOption, ModelOption, OfflineOption, OtherDataOption, SplitOption
+from clip_unlearn.cli.flags import stay_offline
+from clip_unlearn.cli.options import ForceOption, JsonOption, ModelOption, OfflineOption, OtherDataOption, SplitOption
 from clip_unlearn.errors import SettingError
 
 PatchArgument = Annotated[str, typer.Option("--patch", help="Patch folder or hub id.")]
@@ -22,8 +22,7 @@ def apply(
     force: ForceOption = False,
 ) -> None:
     """Bake a patch into an ordinary checkpoint that the stock library opens."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     from clip_unlearn.core.patch import Patch
     from clip_unlearn.models.open import open_model
     from clip_unlearn.runs.bake import bake
@@ -50,8 +49,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure zero-shot accuracy of a model, or of a model before and after a patch."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     from clip_unlearn.core.config import build
     from clip_unlearn.core.patch import Patch
     from clip_unlearn.models.open import open_model

@@ -1,13 +1,12 @@
 """`plan`: what an edit would do, before it is made."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import (
+from clip_unlearn.cli.flags import merged, stay_offline
+from clip_unlearn.cli.options import (
     BackgroundOption,
     BudgetOption,
     DataOption,
@@ -18,12 +17,12 @@ from clip_unlearn.cli.forget import (
     ModelOption,
     OfflineOption,
     OtherNamesOption,
+    RecipeOption,
     RetainOption,
     SeedOption,
     SetOption,
     SplitOption,
     TemplatesOption,
-    _merged,
 )
 from clip_unlearn.errors import SettingError
 
@@ -45,7 +44,7 @@ def plan(
     templates: TemplatesOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; flags override it.")] = None,
+    recipe: RecipeOption = None,
     top: Annotated[int, typer.Option("--top", help="How many classes to show; --json has all.")] = 20,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
@@ -53,8 +52,7 @@ def plan(
     """List which retained classes `forget` would move, and by how much; writes nothing."""
     if top < 1:
         raise SettingError(f"--top {top} shows nothing. Give at least 1.")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     from clip_unlearn.core.config import build
     from clip_unlearn.runs.preview import preview
     from clip_unlearn.runs.recipe import Recipe
@@ -75,7 +73,7 @@ def plan(
         "device": device,
         "offline": offline or None,
     }
-    values = _merged(recipe, {name: value for name, value in flags.items() if value not in (None, [])})
+    values = merged(recipe, flags)
     with console.progress():
         found = preview(build(Recipe, values, where="recipe"))
     if as_json:

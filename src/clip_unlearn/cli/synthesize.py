@@ -1,18 +1,19 @@
 """`synthesize`: pictures that a model makes of names."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import (
+from clip_unlearn.cli.flags import stay_offline
+from clip_unlearn.cli.options import (
     DeviceOption,
     ForceOption,
     JsonOption,
     ModelOption,
     OfflineOption,
+    ResumeOption,
     TemplatesOption,
 )
 from clip_unlearn.errors import SettingError
@@ -42,13 +43,12 @@ def synthesize(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of noise and shifts.")] = None,
     device: DeviceOption = None,
     offline: OfflineOption = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: ResumeOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make pictures of names from noise, as the model sees them: writes an image folder with a manifest."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     if model is None:
         raise SettingError("No model. Give one with --model, for example --model sandbox.")
     if not names:

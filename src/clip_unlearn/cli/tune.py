@@ -1,6 +1,5 @@
 """`tune`: which settings of a method forget most within a budget."""
 
-import os
 import shlex
 import sys
 from collections import Counter
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.forget import (
+from clip_unlearn.cli.flags import merged, stay_offline
+from clip_unlearn.cli.options import (
     BackgroundOption,
     DeviceOption,
     EvidenceOption,
@@ -21,11 +21,11 @@ from clip_unlearn.cli.forget import (
     ModelOption,
     OfflineOption,
     OtherNamesOption,
+    RecipeOption,
     RetainOption,
     SeedOption,
     SetOption,
     TemplatesOption,
-    _merged,
 )
 from clip_unlearn.errors import SettingError
 
@@ -63,7 +63,7 @@ def tune(
     templates: TemplatesOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; flags override it.")] = None,
+    recipe: RecipeOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for trials, plot and recipe.")] = Path("out/tune"),
     offline: OfflineOption = False,
     as_json: JsonOption = False,
@@ -71,8 +71,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search.")] = False,
 ) -> None:
     """Search a method's settings on the select part of the data: writes trials, a plot and a recipe for forget."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    stay_offline(offline)
     flags = {
         "model": model,
         "forget": forget,
@@ -88,7 +87,7 @@ def tune(
         "device": device,
         "offline": offline or None,
     }
-    values = _merged(recipe, {name: value for name, value in flags.items() if value not in (None, [])})
+    values = merged(recipe, flags)
     given = {"trials": trials, "budget": values.get("budget") if budget is None else budget, "timeout": timeout}
     _carry_out(
         {"recipe": values, "search": search or [], **{name: one for name, one in given.items() if one is not None}},

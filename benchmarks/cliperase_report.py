@@ -24,13 +24,14 @@ INTRODUCTION = (
     "the same layers on the same data and draw, the matched reference. Held out: images of the train pack that the",
     "best state was chosen by. Nothing changed: runs whose patch is empty, with the reasons below.",
 )
+PANELS = (("forget", "forgotten, %"), ("rest", "rest, %"), ("other", "other data, %"))
 PLOTTED = (
     "cliperase",
     "cliperase, last layers",
     "cliperase, last text layer",
-    "fine_tune",
-    "graddiff",
-    "ga",
+    "fine_tune, last layers",
+    "graddiff, last text layer",
+    "ga, last text layer",
     "redirect",
 )
 
@@ -51,11 +52,11 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def figure(found: Mapping[str, Any]) -> str:
-    """Return accuracy on the forgotten and on the rest by the share of classes forgotten, as SVG."""
+    """Return accuracy on the forgotten, the rest and other data by the share of classes forgotten, as SVG."""
     runs = list(found["runs"].values())
     models = list(dict.fromkeys(run["model"] for run in runs))
     parts = [part for place, model in enumerate(models) for part in _panels(place, model, runs)]
-    return document(640, 12 * len(models), parts)
+    return document(1020, 12 * len(models), parts)
 
 
 def _place(run: Run) -> tuple[str, float]:
@@ -125,8 +126,8 @@ def _held_out(run: Run) -> str:
 
 
 def _panels(place: int, model: str, runs: Sequence[Run]) -> Iterator[str]:
-    for number, (what, title) in enumerate((("forget", "forgotten, %"), ("rest", "rest, %"))):
-        x, y = 60 + 300 * number, 40 + 216 * place
+    for number, (what, title) in enumerate(PANELS):
+        x, y = 60 + 270 * number, 40 + 216 * place
         yield text(x, y - 14, f"{model}: {title}", bold=True)
         yield f'<line x1="{x}" y1="{y + 150}" x2="{x + 220}" y2="{y + 150}" stroke="{GREY}"/>'
         for level in (0, 50, 100):
@@ -136,7 +137,7 @@ def _panels(place: int, model: str, runs: Sequence[Run]) -> Iterator[str]:
         for colour, method in zip(COLOURS, PLOTTED, strict=True):
             own = [run for run in runs if (run["model"], run["method"]) == (model, method)]
             yield from _curve(own, what, colour, x, y)
-            if number == 1 and own:
+            if number == len(PANELS) - 1 and own:
                 yield _label(method, colour, x + 228, y + 12 + 14 * PLOTTED.index(method))
 
 

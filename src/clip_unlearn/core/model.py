@@ -37,6 +37,11 @@ class Readout:
     bias: str | None = None
     transposed: bool = False
 
+    def of(self, features: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return h W^T + b of features, by named weights: [n, D] -> [n, d]."""
+        weight, bias = weights[self.weight], None if self.bias is None else weights[self.bias]
+        return linear(features, weight.T if self.transposed else weight, bias)
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +151,7 @@ class Model:
         readout = self.readout(tower)
         if readout is None:
             raise ValueError(f"the {tower} tower has no readout")
-        weight = self.weights[readout.weight]
-        bias = None if readout.bias is None else self.weights[readout.bias]
-        return self._mapped(tower, linear(features, weight.T if readout.transposed else weight, bias))
+        return self._mapped(tower, readout.of(features, self.weights))
 
     def shares_features(self, other: "Model", tower: TowerName) -> bool:
         """Return True when both models have the same features before the readout, because all weights are shared."""

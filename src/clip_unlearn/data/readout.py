@@ -6,7 +6,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from clip_unlearn.core.copies import named_tensors
 from clip_unlearn.core.model import InputType, Model, Readout, Tokens, Tower, TowerName
@@ -74,8 +73,7 @@ def _shown(
 def _last_layer(readout: Readout) -> Callable[[nn.Module, Tensor], Tensor]:
     def embed(module: nn.Module, features: Tensor) -> Tensor:
         weights = named_tensors(module)
-        weight, bias = weights[readout.weight], None if readout.bias is None else weights[readout.bias]
-        return linear(features.to(weight), weight.T if readout.transposed else weight, bias)
+        return readout.of(features.to(weights[readout.weight]), weights)
 
     return embed
 

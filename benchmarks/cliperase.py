@@ -87,7 +87,7 @@ SHALLOW: Mapping[str, Mapping[str, object]] = {
     "ga, last text layer": {"descent": LAST_TEXT},
 }
 """Training of the last linear layers alone, on every share and seed. Rate, batch and floor were chosen on held-out
-images of the train pack in one draw (lit-minilm, 10 %, first seed), with its test images in view; all others are fresh."""
+images of the train pack in one draw (lit-minilm, 10 %, first seed), its test images in view; all others are fresh."""
 
 SEEDS = 3
 REST, OTHER = 500, 500

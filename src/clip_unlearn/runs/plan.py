@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import final
 
 from clip_unlearn import methods, probes
+from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.config import build
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
@@ -13,7 +14,7 @@ from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.open import open_data
+from clip_unlearn.data.open import Split, another_part, open_data
 from clip_unlearn.data.pairs import mentioned
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, SettingError
@@ -140,12 +141,19 @@ def make_probes(
             skipped.append(Skipped(probe=name, reason="it needs other data, and none was given"))
             continue
         settings: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
+        if data is not None and issubclass(kind, Audit):
+            settings |= {"split": _reported(data), "support": another_part(data.path, "select")}
         if "others" in kind.model_fields:
             settings["others"] = tuple(others)
         if "other_senses" in kind.model_fields:
             settings["other_senses"] = tuple(other_senses)
         chosen.append(build(kind, settings, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
+
+
+def _reported(data: DataChoice) -> Split:
+    """Return the part that an attack is measured on: never all of the data, because it learns from another part."""
+    return "audit" if data.split == "all" else data.split
 
 
 def _other_senses(method: Method) -> tuple[str, ...]:

@@ -1,67 +1,24 @@
 """Attacks on models of which is known what they hold: an edit of the last layer, and one that never saw the class."""
 
 import shutil
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from known import DATA, REQUEST, SUPPORT, original, readings, shallow, value
 from painted import paint
 
 from clip_unlearn.core.audit import POWER, Audit
-from clip_unlearn.core.model import Model
-from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.errors import DataError, UndefinedError
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.methods.redirect import Redirect
-from clip_unlearn.models.open import open_model
-from clip_unlearn.prompts.expand import common_nouns
 from clip_unlearn.probes.audit._scene import open_scene, open_support
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.probes.audit.interpolation import Interpolation, between
 from clip_unlearn.probes.audit.module_revert import ModuleRevert
 from clip_unlearn.probes.audit.rounding import Rounding
 from clip_unlearn.probes.audit.text_refit import TextRefit
-from clip_unlearn.sandbox.classes import CLASS_NAMES
-
-DATA, SUPPORT = "sandbox:photo@audit", "sandbox:photo@select"
-REQUEST = Request(
-    forget=(Concept(name="mug"),),
-    retain=tuple(name for name in CLASS_NAMES if name != "mug"),
-    background=common_nouns(without=["mug", *CLASS_NAMES])[:100],
-)
-
-
-@cache
-def original() -> Model:
-    return open_model("sandbox")
-
-
-@cache
-def shallow() -> Model:
-    """Return the model after an edit of its last image layer, which holds the class below."""
-    return Redirect().forget(original(), REQUEST).folded(original()).apply(original())
-
-
-@cache
-def ignorant() -> Model:
-    """Return a model that never saw the class."""
-    return open_model("oracle-mug-0")
-
-
-@cache
-def readings(audit: Audit, after: str) -> tuple[Reading, ...]:
-    model = {"shallow": shallow, "ignorant": ignorant, "original": original}[after]()
-    return audit.measure(original(), model, REQUEST)
-
-
-def value(found: Sequence[Reading], name: str, subject: str, of: str | None = None) -> float:
-    """Return the one value with these labels."""
-    (chosen,) = (one for one in found if (one.name, one.subject) == (name, subject) and of in (None, one.of))
-    return chosen.value
-
 
 IMAGE = ImageRefit(data=DATA, support=SUPPORT, images=400)
 TEXT = TextRefit(data=DATA, support=SUPPORT, images=400, shares=(0.1,))
@@ -183,4 +140,3 @@ def test_without_other_images() -> None:
         ImageRefit(data=DATA).measure(original(), shallow(), REQUEST)
     with pytest.raises(UndefinedError, match="no other name"):
         TextRefit(data=DATA, support=SUPPORT).measure(original(), shallow(), Request(forget=REQUEST.forget))
-

@@ -156,13 +156,14 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
     return Patch(outputs={tower: removal}).folded(model).apply(model)
 
 
-def attacked(name: str, scene: Scene, before: Model, control: Model, found: Mapping[Subject, Forms]) -> Readings:
-    """Return the readings of an attack by its forms, and its worst one, of the edited model and of the control."""
+def attacked(name: str, scene: Scene, before: Model, control: Model, forms: tuple[Forms, Forms]) -> Readings:
+    """Return the readings of an attack and its worst form; `forms` are those of the control and of the edited model."""
     readings: list[Reading] = [
         share(name, scene.hits(before), "low", subject="before"),
         share(name, scene.hits(control), "low", subject="control", of=UNATTACKED),
     ]
-    for subject, forms in found.items():
-        readings += [share(name, right, "low", subject=subject, of=form) for form, right in forms.items()]
-        readings.append(worst(f"worst {name}", forms, subject=subject, what="forms of the attack"))
+    subjects: tuple[Subject, Subject] = ("control", "after")
+    for subject, found in zip(subjects, forms, strict=True):
+        readings += [share(name, right, "low", subject=subject, of=form) for form, right in found.items()]
+        readings.append(worst(f"worst {name}", found, subject=subject, what="forms of the attack"))
     return tuple(readings)

@@ -56,10 +56,10 @@ class ImageRefit(Audit):
         scene = open_scene(self.data, self.split, request)
         support = open_support(self.support, scene, self.images)
         goals, control = embed_images(before, support).vectors, hidden(before, request, "image")
-        found = {
-            "control": self._forms(control, before, scene, support, goals),
-            "after": self._forms(after, before, scene, support, goals),
-        }
+        found = (
+            self._forms(control, before, scene, support, goals),
+            self._forms(after, before, scene, support, goals),
+        )
         return attacked("image refit accuracy", scene, before, control, found)
 
     def _forms(self, model: Model, before: Model, scene: Scene, support: ImageSet, goals: Tensor) -> Forms:

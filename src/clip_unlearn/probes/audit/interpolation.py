@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from clip_unlearn.core.audit import Audit
-from clip_unlearn.core.model import Model
+from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import share
 from clip_unlearn.core.request import Request
@@ -52,10 +52,7 @@ class Interpolation(Audit):
         """
         scene = open_scene(self.data, self.split, request, count=self.images)
         control = hidden(before, request, "image")
-        near = {
-            "control": self._forms(before, control, scene, near=True),
-            "after": self._forms(before, after, scene, near=True),
-        }
+        near = self._forms(before, control, scene, near=True), self._forms(before, after, scene, near=True)
         beyond = self._forms(before, after, scene, near=False)
         return (
             *attacked(NAME, scene, before, control, near),
@@ -80,7 +77,7 @@ def between(before: Model, after: Model, alpha: float) -> Model:
         for name in changed_weights(before, after)
         if after.weights[name].is_floating_point()
     }
-    outputs: dict[str, AffineMap] = {}
+    outputs: dict[TowerName, AffineMap] = {}
     for tower, output in after.outputs.items():
         if tower not in before.outputs:
             outputs[tower] = output.scaled(1 - alpha)

@@ -56,7 +56,7 @@ class ModuleRevert(Audit):
         forms = self._reverted(before, after, scene)
         if not forms:
             raise UndefinedError("nothing was changed, so there is nothing to put back")
-        found = {"control": self._reverted(before, control, scene), "after": forms}
+        found = self._reverted(before, control, scene), forms
         towers = {tower: _with_tower(before, after, tower) for tower in TOWERS}
         return (
             *attacked(NAME, scene, before, control, found),

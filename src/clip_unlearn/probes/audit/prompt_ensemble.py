@@ -44,7 +44,9 @@ class PromptEnsemble(Audit):
         """
         images = measured_images(self.data, self.split, request)
         first, second = answers(before, images, request), answers(after, images, request)
-        rows = [_rows(model, templates(self.sentences), [[name] for name in images.classes]) for model in (before, after)]
+        rows = [
+            _rows(model, templates(self.sentences), [[name] for name in images.classes]) for model in (before, after)
+        ]
         hits: list[list[Tensor]] = [[], []]
         for concept in request.forget:
             index, names = images.class_index(concept.name), _names(concept, images.classes)

@@ -55,7 +55,7 @@ class Rounding(Audit):
         """
         scene = open_scene(self.data, self.split, request, count=self.images)
         control = hidden(before, request, "image")
-        found = {"control": self._forms(control, scene), "after": self._forms(after, scene)}
+        found = self._forms(control, scene), self._forms(after, scene)
         steps = [_in_half_steps(before, after, bits) for bits in self.bits]
         return (*attacked("rounding accuracy", scene, before, control, found), *filter(None, steps))
 
@@ -78,6 +78,4 @@ def _in_half_steps(before: Model, after: Model, bits: int) -> Reading | None:
     if not sizes:
         return None
     fields = {"value": max(sizes), "low": max(sizes), "high": max(sizes), "count": len(sizes)}
-    return Reading(
-        name="largest change in half steps", better="neither", of=f"{bits} bits", interval="exact", **fields
-    )
+    return Reading(name="largest change in half steps", better="neither", of=f"{bits} bits", interval="exact", **fields)

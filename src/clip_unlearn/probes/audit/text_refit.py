@@ -63,7 +63,7 @@ class TextRefit(Audit):
             raise UndefinedError("it learns from other names, and there is no other name to retain and no background")
         known = _Known(before=before, scene=scene, support=support, sentences=request.sentences(names))
         control = hidden(hidden(before, request, "image"), request, "text")
-        found = {"control": self._forms(control, known), "after": self._forms(after, known)}
+        found = self._forms(control, known), self._forms(after, known)
         return attacked("text refit accuracy", scene, before, control, found)
 
     def _forms(self, model: Model, known: "_Known") -> Forms:
@@ -85,7 +85,7 @@ class TextRefit(Audit):
             for share in self.shares:
                 rows = mean_unit_rows(asked @ refit(features, targets, share=share, start=start), count)
                 found[f"{form}, {share:g}"] = scene.right(own.vectors.double(), rows, own.kept)
-        return found | self._both(model, known, asked, others)
+        return {**found, **self._both(model, known, asked, others)}
 
     def _both(self, model: Model, known: "_Known", asked: Tensor, others: Tensor) -> Forms:
         """Return the forms in which the image tower's last layer is fitted to the original's embeddings too."""

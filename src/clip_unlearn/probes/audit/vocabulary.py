@@ -14,8 +14,8 @@ from clip_unlearn.core.record import Subject
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.prompts.expand import common_nouns
 from clip_unlearn.probes.audit._scene import Scene, open_scene
+from clip_unlearn.prompts.expand import common_nouns
 
 ANYTHING: Final = "something else"
 """What stands beside the name where there is no other candidate."""

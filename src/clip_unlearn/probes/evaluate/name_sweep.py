@@ -2,7 +2,6 @@
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor
 
 from clip_unlearn.core.model import Model

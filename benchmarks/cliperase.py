@@ -67,7 +67,10 @@ SHALLOW: Mapping[str, Mapping[str, object]] = {
     "cliperase, last layers, no floor": {"descent": LAST},
     "fine_tune, last layers": {"descent": LAST},
     **{f"{name}, last text layer": {"descent": {**LAST_TEXT, "rate": rate}} for name, rate in TEXT_RATES.items()},
-    **{f"cliperase, last text layer, {name}": {**part, "floor": "neutral", "descent": LAST_TEXT} for name, part in PARTS.items()},
+    **{
+        f"cliperase, last text layer, {name}": {**part, "floor": "neutral", "descent": LAST_TEXT}
+        for name, part in PARTS.items()
+    },
 }
 """Training of the last linear layers alone, on every share and seed. Rate, batch and floor of `cliperase` were chosen
 on held-out images of the train pack in one draw (lit-minilm, 10 %, first seed), its test images in view; all others

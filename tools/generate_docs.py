@@ -32,9 +32,9 @@ def pages() -> dict[Path, str]:
 
 def _settings_page(name: str, kind: type[BaseModel]) -> str:
     lines = [f"# {name}", "", inspect.getdoc(kind) or "", ""]
-    for label in ("needs", "paper", "ceiling"):
+    for label in ("code", "mechanism", "needs", "paper", "ceiling"):
         value = getattr(kind, label, None)
-        if value:
+        if value and value != "none":
             text = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
             lines.append(f"- **{label}**: {text}")
     if name in (rows := _measured()):

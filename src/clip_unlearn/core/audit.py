@@ -1,24 +1,21 @@
 """What every attack on an edit is: a probe that tries to bring the forgotten back, and shows that it could."""
 
 import abc
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from clip_unlearn.core.probe import Probe
 
 Mechanism: TypeAlias = Literal["image head", "text head", "fine-tuning", "revert", "none"]
 """What an attack goes at. A grade above F2 needs one attack that has power for each but none."""
 
-POWER: Final = 0.5
-"""Share of the original's accuracy that an attack must bring back where the class is known to be hidden."""
-
 
 class Audit(Probe, abc.ABC):
     """An attack. Abstract or final: an audit is subclassed once and never again.
 
-    It gives `attack` accuracy on images of the forgotten classes: of the edited model under the attack ("after"), of
-    the original without it ("before"), and under the same attack of a model that is known to hold the classes below an
-    edit that hides them ("control"). Where the control stays under half of what the original had, the attack is
-    without power on these data, and its low reading shows nothing.
+    One that goes at weights gives the accuracy on images of the forgotten classes: of the edited model under the
+    attack ("after"), of the original without it ("before"), and under the same attack of a model that is known to hold
+    the classes below an edit that hides them ("control"). Where the control stays under half of what the original had,
+    the attack is without power on these data, and its low reading shows nothing (`core.attacks.has_power`).
     """
 
     code: ClassVar[str] = ""

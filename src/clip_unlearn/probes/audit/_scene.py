@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, final
 import torch
 from torch import Tensor
 
+from clip_unlearn.core.attacks import UNATTACKED, WORST
 from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.probe import Readings
@@ -28,9 +29,6 @@ from clip_unlearn.maths.scores import cosines, ranks
 
 BATCH: Final = 25
 """Images that a model takes at a time."""
-
-UNATTACKED: Final = "without the attack"
-"""What the reading of the control is about that shows that its classes are hidden."""
 
 Forms: TypeAlias = Mapping[str, Tensor]
 """Which of the n images are named right, by the form of the attack."""
@@ -159,11 +157,11 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
 def attacked(name: str, scene: Scene, before: Model, control: Model, forms: tuple[Forms, Forms]) -> Readings:
     """Return the readings of an attack and its worst form; `forms` are those of the control and of the edited model."""
     readings: list[Reading] = [
-        share(name, scene.hits(before), "low", subject="before"),
+        share(f"{WORST}{name}", scene.hits(before), "low", subject="before", of=UNATTACKED),
         share(name, scene.hits(control), "low", subject="control", of=UNATTACKED),
     ]
     subjects: tuple[Subject, Subject] = ("control", "after")
     for subject, found in zip(subjects, forms, strict=True):
         readings += [share(name, right, "low", subject=subject, of=form) for form, right in found.items()]
-        readings.append(worst(f"worst {name}", found, subject=subject, what="forms of the attack"))
+        readings.append(worst(f"{WORST}{name}", found, subject=subject, what="forms of the attack"))
     return tuple(readings)

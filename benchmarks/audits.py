@@ -85,7 +85,7 @@ def run(name: str, edit: str) -> dict[str, Any]:
                 [one.name, one.subject, one.of, one.value, one.count] for one in readings if one.subject != "change"
             ],
         }
-    return found
+    return found | {"seconds": sum(one["seconds"] for one in found["audits"].values())}
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -54,6 +54,6 @@ def fit_logistic(rows: Tensor, labels: Tensor, count: int, *, penalty: float = 1
         return float(value), gradient.flatten().numpy()
 
     start = np.zeros((width + 1) * count)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-7, "ftol": 1e-14})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-5, "ftol": 1e-10})
     both = torch.from_numpy(found.x).view(width + 1, count)
     return Logistic(mean=mean, scale=scale, weight=both[:-1], bias=both[-1])

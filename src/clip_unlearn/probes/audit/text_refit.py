@@ -19,7 +19,7 @@ from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import mean_unit_rows, unit
-from clip_unlearn.probes.audit._layers import image_rows, last_layer, text_rows
+from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, text_rows
 from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
 
 
@@ -68,13 +68,14 @@ class TextRefit(Audit):
 
     def _forms(self, model: Model, known: "_Known") -> Forms:
         scene, count = known.scene, len(known.scene.request.templates)
-        own, images = embed_images(model, scene.images), embed_images(model, known.support)
+        own, images = (image_embeddings(model, one, known.before) for one in (scene.images, known.support))
         asked = text_rows(model, scene.request.sentences(scene.classes))
         shown = sorted(set(known.support.labels))
-        labels = torch.tensor([known.support.labels[place] for place in images.kept])
-        means = class_means(unit(images.vectors.double()), labels, len(known.support.classes))[shown]
+        means = class_means(unit(images.rows), torch.tensor(images.labels(known.support)), len(known.support.classes))[
+            shown
+        ]
         classes = text_rows(model, scene.request.sentences([known.support.classes[label] for label in shown]))
-        others, layer = text_rows(model, known.sentences), last_layer(model, "text")
+        others, layer = known.sentence_rows(model), last_layer(model, "text")
         tried = (
             ("to images", classes, means.repeat_interleave(count, 0), None),
             ("to images, from its layer", classes, means.repeat_interleave(count, 0), layer),
@@ -84,7 +85,7 @@ class TextRefit(Audit):
         for form, features, targets, start in tried:
             for share in self.shares:
                 rows = mean_unit_rows(asked @ refit(features, targets, share=share, start=start), count)
-                found[f"{form}, {share:g}"] = scene.right(own.vectors.double(), rows, own.kept)
+                found[f"{form}, {share:g}"] = scene.right(own.rows, rows, own.kept)
         return {**found, **self._both(model, known, asked, others)}
 
     def _both(self, model: Model, known: "_Known", asked: Tensor, others: Tensor) -> Forms:
@@ -107,6 +108,15 @@ class _Known:
     scene: Scene
     support: ImageSet
     sentences: Sequence[str]
+
+    def sentence_rows(self, model: Model) -> Tensor:
+        """Return what a model's text tower holds of the sentences before its last layer: [n, D]."""
+        return self.rows if model.shares_features(self.before, "text") else text_rows(model, self.sentences)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Return the same of the public original: [n, D]."""
+        return text_rows(self.before, self.sentences)
 
     @cached_property
     def texts(self) -> Tensor:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import torch
 from lip_runs import RESULTS, opened, record
 
 from clip_unlearn import methods, probes
@@ -42,6 +41,7 @@ SHOWN: Final[Mapping[str, Sequence[str]]] = {
     "image_refit": (f"{WORST}image refit accuracy",),
     "text_refit": (f"{WORST}text refit accuracy",),
     "module_revert": (f"{WORST}module revert accuracy",),
+    "fine_tuning": (f"{WORST}fine-tuning accuracy",),
     "rounding": (f"{WORST}rounding accuracy",),
     "interpolation": (f"{WORST}interpolation accuracy",),
     "image_search": ("forget image search precision at 10",),
@@ -77,8 +77,7 @@ def run(name: str, edit: str) -> dict[str, Any]:
     for audit in SHOWN:
         (probe,), _ = make_probes([audit], DATA)
         begin = time.perf_counter()
-        with torch.no_grad():
-            readings = probe.measure(model, after, request)
+        readings = probe.measure(model, after, request)
         found["audits"][audit] = {
             "seconds": time.perf_counter() - begin,
             "readings": [

@@ -14,19 +14,25 @@ from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.errors import DataError, UndefinedError
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.methods.redirect import Redirect
-from clip_unlearn.probes.audit._scene import open_scene, open_support
+from clip_unlearn.probes.audit._scene import hidden, open_scene, open_support
+from clip_unlearn.probes.audit.fine_tuning import FineTuning
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.probes.audit.interpolation import Interpolation, between
 from clip_unlearn.probes.audit.module_revert import ModuleRevert
 from clip_unlearn.probes.audit.rounding import Rounding
 from clip_unlearn.probes.audit.text_refit import TextRefit
+from clip_unlearn.probes.evaluate.zero_shot import ZeroShot
 
 IMAGE = ImageRefit(data=DATA, support=SUPPORT, images=400)
 TEXT = TextRefit(data=DATA, support=SUPPORT, images=400, shares=(0.1,))
+TUNING = FineTuning(data=DATA, support=SUPPORT, steps=24, check_every=12, images=300)
 REVERT, ROUND, WAY = ModuleRevert(data=DATA), Rounding(data=DATA), Interpolation(data=DATA)
 
 
-@pytest.mark.parametrize(("audit", "name"), [(IMAGE, "image refit"), (TEXT, "text refit"), (REVERT, "module revert")])
+KINDS = [(IMAGE, "image refit"), (TEXT, "text refit"), (REVERT, "module revert"), (TUNING, "fine-tuning")]
+
+
+@pytest.mark.parametrize(("audit", "name"), KINDS)
 def test_it_brings_back_what_a_last_layer_hides(audit: Audit, name: str) -> None:
     found = readings(audit, "shallow")
     before = value(found, f"worst {name} accuracy", "before")
@@ -36,7 +42,7 @@ def test_it_brings_back_what_a_last_layer_hides(audit: Audit, name: str) -> None
     assert value(found, f"worst {name} accuracy", "after") > 0.9
 
 
-@pytest.mark.parametrize(("audit", "name"), [(IMAGE, "image refit"), (TEXT, "text refit"), (REVERT, "module revert")])
+@pytest.mark.parametrize(("audit", "name"), KINDS)
 def test_it_brings_nothing_back_that_was_never_there(audit: Audit, name: str) -> None:
     assert value(readings(audit, "ignorant"), f"worst {name} accuracy", "after") < 0.5
 
@@ -121,6 +127,21 @@ def test_maps_of_outputs_go_back_too() -> None:
     assert torch.equal(back(torch.ones(1, 64)), torch.full((1, 64), 0.5))
     with pytest.raises(UndefinedError, match="both models map"):
         between(original().replace(outputs={"image": null.scaled(0.5)}), mapped, 0.5)
+
+
+def test_training_on_other_classes_is_looked_at_all_the_way() -> None:
+    found = readings(TUNING, "shallow")
+    looks = [one.of for one in found if (one.name, one.subject) == ("fine-tuning accuracy", "after")]
+    assert looks == ["rate 0.002, 12 steps", "rate 0.002, 24 steps"]
+
+
+def test_the_control_is_hidden_and_holds_the_rest() -> None:
+    scene = open_scene(DATA, "audit", REQUEST)
+    for tower in ("image", "text"):
+        control = hidden(original(), REQUEST, tower)
+        assert float(scene.hits(control).double().mean()) < 0.1
+        images = ZeroShot(data=DATA).measure(original(), control, REQUEST)
+        assert value(images, "retain accuracy", "after", "") > 0.95
 
 
 def test_what_is_measured_is_not_learned_from(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Dimensions: n images of the forgotten, m images of other classes, k classes, D feature width, d embedding width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,11 +25,14 @@ from clip_unlearn.data.open import Split, open_data
 from clip_unlearn.data.prepared import pixels_of
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, UndefinedError
-from clip_unlearn.maths.affine import remove_directions
+from clip_unlearn.maths.ridge import ridge_edit
 from clip_unlearn.maths.scores import cosines, ranks
 
 BATCH: Final = 25
 """Images that a model takes at a time."""
+
+HELD: Final = 100.0
+"""Weight of the rows that stay where they are in the control."""
 
 Forms: TypeAlias = Mapping[str, Tensor]
 """Which of the n images are named right, by the form of the attack."""
@@ -145,13 +149,18 @@ def drawn(rows: Sequence[int], count: int | None, seed: int) -> list[int]:
 def hidden(model: Model, request: Request, tower: TowerName) -> Model:
     """Return the model with the names to forget taken out of the last layer of a tower: it holds them as before.
 
-    z -> z (I - U U^T), U an orthonormal basis of the rows of the names minus the mean row of the others.
+    The rows of the names are moved to the mean row of the others, which stay where they are: `ridge_edit`, exactly for
+    the names. It is gentle on purpose. An edit that goes further hides the class as well and is harder to undo, which
+    would make the control stricter than what is attacked.
     """
-    rows = class_texts(model, request, [name for concept in request.forget for name in concept.names])
-    others = request.retain or request.background
-    centre = class_texts(model, request, others).mean(0) if others else torch.zeros_like(rows[0])
-    removal = remove_directions(rows - centre, strength=1.0)
-    return Patch(outputs={tower: removal}).folded(model).apply(model)
+    names = [name for concept in request.forget for name in concept.names]
+    rows, others = (
+        class_texts(model, request, some).double() for some in (names, (*request.retain, *request.background))
+    )
+    goals = others.mean(0).expand_as(rows) if len(others) else torch.zeros_like(rows)
+    edit = ridge_edit(rows, goals, others, forget_weight=math.inf, retain_weight=HELD)
+    output = edit.on_scores() if tower == "image" else edit.on_vectors()
+    return Patch(outputs={tower: output}).folded(model).apply(model)
 
 
 def attacked(name: str, scene: Scene, before: Model, control: Model, forms: tuple[Forms, Forms]) -> Readings:

@@ -36,6 +36,7 @@ EDITS: Final = ("redirect", "lip", "cliperase", "oracle 0", "oracle 1")
 DATA: Final = DataChoice(path="sandbox:photo", split="audit")
 EVIDENCE: Final = "sandbox:photo@stop"
 SHOWN: Final[Mapping[str, Sequence[str]]] = {
+    "wordings": (f"{WORST}wording accuracy",),
     "prompt_ensemble": ("ensemble accuracy",),
     "vocabulary": (f"{WORST}vocabulary accuracy",),
     "image_refit": (f"{WORST}image refit accuracy",),

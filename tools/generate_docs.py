@@ -101,7 +101,7 @@ def _api() -> str:
 def _command_line() -> str:
     group = typer.main.get_command(app)
     lines = ["# Command line", "", "Results go to stdout, progress and errors to stderr.", ""]
-    lines += ["Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage.", ""]
+    lines += ["Exit codes: 0 done, 1 unexpected error, 2 unusable input, 3 below the required grade, 4 storage.", ""]
     for name, command in _commands(group):
         lines += [f"## `clip-unlearn {name}`", "", command.help or "", "", "| option | meaning |", "|---|---|"]
         for parameter in command.params:

@@ -68,6 +68,18 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120, markup=False).print(table)
 
 
+def show_texts(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table of texts to stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120, markup=False).print(table)
+
+
 def show_readings(title: str, readings: Sequence[Reading]) -> None:
     """Write the headline readings as a before/after table."""
     rows = []

@@ -13,6 +13,10 @@ WORST: Final = "worst "
 UNATTACKED: Final = "without the attack"
 """What a reading is about that an attack is compared with."""
 
+QUALIFIED: Final[frozenset[str]] = frozenset()
+"""Attacks, by what their reading is called, that tell models which hold a class from models that never saw it with an
+AUC of at least 0.95, over at least ten of each. None yet: until then no grade above F2 is given."""
+
 
 def has_power(before: Reading, control: Reading) -> bool:
     """Return whether an attack brings back at least half of what the original recognised, where it is known to be."""

@@ -24,8 +24,18 @@ def worst(name: str, hits: Mapping[str, Tensor], *, subject: Subject, what: str)
     label = max(hits, key=lambda one: int(hits[one].sum()))
     successes, count = int(hits[label].sum()), len(hits[label])
     low, high = intervals.clopper_pearson(successes, count, tests=len(hits))
-    fields = {"subject": subject, "of": label, "interval": f"Clopper-Pearson, simultaneous over {len(hits)} {what}"}
-    return Reading(name=name, value=successes / count, low=low, high=high, count=count, better="low", **fields)
+    return Reading(
+        name=name,
+        value=successes / count,
+        low=low,
+        high=high,
+        count=count,
+        better="low",
+        subject=subject,
+        of=label,
+        interval=f"Clopper-Pearson, simultaneous over {len(hits)} {what}",
+        attempts=len(hits),
+    )
 
 
 def change(name: str, before: Tensor, after: Tensor, better: Better, *, of: str = "") -> Reading:

@@ -15,11 +15,13 @@ from clip_unlearn.data.answers import answers
 from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.affine import remove_directions
+from clip_unlearn.maths.intervals import clopper_pearson
 from clip_unlearn.probes.audit.image_search import ImageSearch
 from clip_unlearn.probes.audit.linear_probe import LinearProbe
 from clip_unlearn.probes.audit.prompt_ensemble import PromptEnsemble
 from clip_unlearn.probes.audit.prototype import Prototype
 from clip_unlearn.probes.audit.vocabulary import Vocabulary
+from clip_unlearn.probes.audit.wordings import Wordings
 
 REQUEST = Request(forget=(Concept(name="red", synonyms=("crimson",)),), retain=("green", "blue"))
 
@@ -143,3 +145,31 @@ def test_too_few_images_to_learn_from(painter: Model, photos: str, tmp_path: Pat
         Prototype(data=photos, split="all", support=teach).measure(painter, painter, REQUEST)
     with pytest.raises(UndefinedError, match="none were given"):
         LinearProbe(data=photos, split="all").measure(painter, painter, REQUEST)
+
+
+def test_every_name_is_asked_in_every_sentence_alone(painter: Model, photos: str, tmp_path: Path) -> None:
+    """Only one sentence of one name still works: a mean over sentences would hide it."""
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("a {}\nsome {}\n")
+
+    def tokenize(asked: list[str]) -> dict[str, torch.Tensor]:
+        kept = [one if one == "some crimson" else one.replace("red", "no").replace("crimson", "no") for one in asked]
+        return dict(painter.adapter.tokenize(kept))
+
+    deaf = replace(painter, adapter=replace(painter.adapter, tokenize=tokenize))
+    found = Wordings(data=photos, split="all", sentences=str(sentences)).measure(painter, deaf, REQUEST)
+    worst = one(found, "worst wording accuracy", of="some crimson")
+    names = [each for each in found if (each.name, each.subject) == ("wording accuracy", "after")]
+    assert (worst.value, worst.attempts) == (0.8, 2 * len(names))
+    assert (worst.low, worst.high) == clopper_pearson(8, 10, tests=worst.attempts)
+    assert {each.of: each.value for each in names if each.value} == {"crimson": 0.8}
+    assert one(found, "worst wording accuracy", "before", "a red").value == 0.8
+
+
+def test_a_name_of_another_class_is_not_asked_and_there_are_twenty(painter: Model, photos: str) -> None:
+    audit = Wordings(data=photos, split="all", also=("green", "Blue", "scarlet"))
+    found = audit.measure(painter, painter, Request(forget=(Concept(name="red"),), retain=("green",)))
+    names = {each.of for each in found if each.name == "wording accuracy"}
+    assert {"red", "reds", "scarlet", "small red"} < names
+    assert not {"green", "Blue"} & names
+    assert len(names) >= 20

@@ -26,7 +26,7 @@ def image_embeddings(model: Model, images: ImageSet, like: Model) -> Shown:
     if model.shares_features(like, "image"):
         shown = image_rows(like, images, like)
         features = shown.rows.to(model.weights[_check(model, "image").weight])
-        return Shown(rows=model.read_out("image", features).double().cpu(), kept=shown.kept)
+        return Shown(rows=model.read_out("image", features).detach().double().cpu(), kept=shown.kept)
     found = embed_images(model, images)
     return Shown(rows=found.vectors.double(), kept=found.kept)
 
@@ -43,6 +43,12 @@ def text_rows(model: Model, sentences: Sequence[str]) -> Tensor:
     if features is None:
         raise UndefinedError("the text tower hides what it holds before its last layer")
     return features.double().cpu()
+
+
+def read_texts(model: Model, rows: Tensor) -> Tensor:
+    """Return the text embeddings of what the tower holds before its last layer, in float64: [n, D] -> [n, d]."""
+    features = rows.to(model.weights[_check(model, "text").weight])
+    return model.read_out("text", features).detach().double().cpu()
 
 
 def last_layer(model: Model, tower: TowerName) -> Tensor:

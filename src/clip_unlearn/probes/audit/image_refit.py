@@ -11,11 +11,10 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.answers import class_texts
-from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._layers import image_rows, last_layer
+from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer
 from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
 
 
@@ -42,7 +41,7 @@ class ImageRefit(Audit):
     shares: tuple[float, ...] = Field(default=(0.001, 0.1, 1.0), min_length=1)
     """Ridge penalties, as shares of the mean eigenvalue of H^T H."""
 
-    images: int = Field(default=2000, ge=1)
+    images: int = Field(default=1000, ge=1)
     """Most images of other classes to learn from."""
 
     @torch.no_grad()
@@ -55,7 +54,7 @@ class ImageRefit(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         support = open_support(self.support, scene, self.images)
-        goals, control = embed_images(before, support).vectors, hidden(before, request, "image")
+        goals, control = image_embeddings(before, support, before).rows, hidden(before, request, "image")
         found = (
             self._forms(control, before, scene, support, goals),
             self._forms(after, before, scene, support, goals),

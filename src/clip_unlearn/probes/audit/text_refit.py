@@ -13,13 +13,12 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
-from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import mean_unit_rows, unit
-from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, text_rows
+from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, read_texts, text_rows
 from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
 
 
@@ -45,7 +44,7 @@ class TextRefit(Audit):
     shares: tuple[float, ...] = Field(default=(0.001, 0.1, 1.0), min_length=1)
     """Ridge penalties, as shares of the mean eigenvalue of H^T H."""
 
-    images: int = Field(default=2000, ge=1)
+    images: int = Field(default=1000, ge=1)
     """Most images of other classes to learn from."""
 
     @torch.no_grad()
@@ -121,9 +120,9 @@ class _Known:
     @cached_property
     def texts(self) -> Tensor:
         """Return its embeddings of the sentences: [n, d]."""
-        return self.before.texts(self.sentences).double().cpu()
+        return read_texts(self.before, self.rows)
 
     @cached_property
     def images(self) -> Tensor:
         """Return its embeddings of the images: [m, d]."""
-        return embed_images(self.before, self.support).vectors.double()
+        return image_embeddings(self.before, self.support, self.before).rows

@@ -56,10 +56,20 @@ LAST, LAST_TEXT = (
     for towers in ("both", "text")
 )
 TEXT_RATES: Mapping[str, float] = {
-    "ga": 0.01,
-    "graddiff": 0.01,
+    "ga": 0.03,
+    "graddiff": 0.003,
+    "npo": 0.01,
+    "random_label": 0.03,
+    "bad_teacher": 0.03,
+    "multidelete": 0.03,
+    "contrastive_unlearning": 0.03,
+    "salun": 0.03,
+    "pbu": 0.003,
+    "munba": 0.03,
+    "razor": 0.01,
+    "negmerge": 0.003,
 }
-"""Rates of the others in the last text layer, the best by benchmarks/results/defaults.md."""
+"""Rates of the others in the last text layer, the best on the sandbox by benchmarks/results/defaults.md."""
 
 SHALLOW: Mapping[str, Mapping[str, object]] = {
     "cliperase, last layers": {"floor": "neutral", "descent": LAST},
@@ -67,7 +77,10 @@ SHALLOW: Mapping[str, Mapping[str, object]] = {
     "cliperase, last layers, no floor": {"descent": LAST},
     "fine_tune, last layers": {"descent": LAST},
     **{f"{name}, last text layer": {"descent": {**LAST_TEXT, "rate": rate}} for name, rate in TEXT_RATES.items()},
-    **{f"cliperase, last text layer, {name}": {**part, "floor": "neutral", "descent": LAST_TEXT} for name, part in PARTS.items()},
+    **{
+        f"cliperase, last text layer, {name}": {**part, "floor": "neutral", "descent": LAST_TEXT}
+        for name, part in PARTS.items()
+    },
 }
 """Training of the last linear layers alone, on every share and seed. Rate, batch and floor of `cliperase` were chosen
 on held-out images of the train pack in one draw (lit-minilm, 10 %, first seed), its test images in view; all others

@@ -32,9 +32,9 @@ def pages() -> dict[Path, str]:
 
 def _settings_page(name: str, kind: type[BaseModel]) -> str:
     lines = [f"# {name}", "", inspect.getdoc(kind) or "", ""]
-    for label in ("needs", "paper", "ceiling"):
+    for label in ("code", "mechanism", "needs", "paper", "ceiling"):
         value = getattr(kind, label, None)
-        if value:
+        if value and value != "none":
             text = ", ".join(sorted(value)) if isinstance(value, frozenset) else value
             lines.append(f"- **{label}**: {text}")
     if name in (rows := _measured()):
@@ -101,7 +101,7 @@ def _api() -> str:
 def _command_line() -> str:
     group = typer.main.get_command(app)
     lines = ["# Command line", "", "Results go to stdout, progress and errors to stderr.", ""]
-    lines += ["Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage.", ""]
+    lines += ["Exit codes: 0 done, 1 unexpected error, 2 unusable input, 3 below the required grade, 4 storage.", ""]
     for name, command in _commands(group):
         lines += [f"## `clip-unlearn {name}`", "", command.help or "", "", "| option | meaning |", "|---|---|"]
         for parameter in command.params:

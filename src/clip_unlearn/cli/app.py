@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from clip_unlearn.cli import console, export, find, forget, inspect, ledger, models, plan, synthesize, tune
+from clip_unlearn.cli import audit, console, export, find, forget, inspect, ledger, models, plan, synthesize, tune
 from clip_unlearn.errors import ClipUnlearnError
 
-EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 4 storage."
+EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 3 below the required grade, 4 storage."
 
 INTERRUPTED = "interrupted; no results were written; where a journal was kept, --resume goes on from it"
 INTERRUPTED_CODE = 130
@@ -50,6 +50,7 @@ for command in (
     export.export,
     export.reembed,
     models.evaluate,
+    audit.audit,
     inspect.ls,
     inspect.validate,
     forget.demo,

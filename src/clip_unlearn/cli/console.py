@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from clip_unlearn.core.attacks import WORST, has_power
 from clip_unlearn.core.progress import reporting
 from clip_unlearn.core.record import Reading
 
@@ -67,6 +68,18 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120, markup=False).print(table)
 
 
+def show_texts(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table of texts to stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120, markup=False).print(table)
+
+
 def show_readings(title: str, readings: Sequence[Reading]) -> None:
     """Write the headline readings as a before/after table."""
     rows = []
@@ -80,6 +93,23 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
         show_rows(title, ("", "before", "after", "change"), rows)
     else:
         show_rows(title, ("", "value"), [(row[0], row[2] or row[3]) for row in rows])
+    _show_attacks(readings)
+
+
+def _show_attacks(readings: Sequence[Reading]) -> None:
+    """Write the worst form of every attack that has a control, and whether it had power."""
+    found: dict[str, dict[str, Reading]] = {}
+    for one in readings:
+        if one.name.startswith(WORST):
+            found.setdefault(one.name.removeprefix(WORST), {})[one.subject] = one
+    rows = []
+    for name, by_subject in found.items():
+        before, control, after = (by_subject.get(subject) for subject in ("before", "control", "after"))
+        if before and control and after:
+            power = "yes" if has_power(before, control) else "no"
+            rows.append([f"{name}: {after.of}", _cell(before), _cell(control), _cell(after), power])
+    if rows:
+        show_rows("attacks", ("", "original", "control, attacked", "edited, attacked", "power"), rows)
 
 
 def _cell(reading: Reading | None) -> str:

@@ -1,6 +1,6 @@
 """Readings from counted outcomes of the same items before and after an edit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -14,6 +14,28 @@ def share(name: str, hits: Tensor, better: Better, *, subject: str = "after", of
     low, high = intervals.wilson(successes, count)
     fields = {"subject": subject, "of": of, "interval": "Wilson"}
     return Reading(name=name, value=successes / count, low=low, high=high, count=count, better=better, **fields)
+
+
+def worst(name: str, hits: Mapping[str, Tensor], *, subject: Subject, what: str) -> Reading:
+    """Return the largest share of hits [n] over several attempts, by their label; `what` they are called.
+
+    It is an attacker's maximum: its interval is Clopper-Pearson at 0.05 / M, which holds for all M attempts at once.
+    """
+    label = max(hits, key=lambda one: int(hits[one].sum()))
+    successes, count = int(hits[label].sum()), len(hits[label])
+    low, high = intervals.clopper_pearson(successes, count, tests=len(hits))
+    return Reading(
+        name=name,
+        value=successes / count,
+        low=low,
+        high=high,
+        count=count,
+        better="low",
+        subject=subject,
+        of=label,
+        interval=f"Clopper-Pearson, simultaneous over {len(hits)} {what}",
+        attempts=len(hits),
+    )
 
 
 def change(name: str, before: Tensor, after: Tensor, better: Better, *, of: str = "") -> Reading:

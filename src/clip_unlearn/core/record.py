@@ -1,7 +1,7 @@
 """What was done and what was measured, as one versioned JSON file. Torch-free: reports are made from this alone."""
 
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final, get_args
 
 from pydantic import ValidationError
 
@@ -57,6 +57,9 @@ class Reading(Config):
 
     interval: str = "Wilson"
     """How the interval was made."""
+
+    attempts: int = 1
+    """Of how many attempts this is the worst; its interval holds for all of them at once."""
 
     p_value: float | None = None
     """Exact McNemar p-value of a paired change, where there is one."""
@@ -118,6 +121,45 @@ class Origin(Config):
 
     measured: tuple[Reading, ...] = ()
     """What the method measured while it worked, for example on pictures that it made itself."""
+
+
+GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3"]
+"""How far a claim of forgetting may go; `core.grades` says what each needs."""
+
+
+@final
+class GradeLine(Config):
+    """One thing that a grade needs."""
+
+    grade: GradeName
+    """The grade that needs it."""
+
+    what: str
+    passed: bool
+    why: str
+    """The figures, and what would be needed where it did not pass."""
+
+
+@final
+class Grade(Config):
+    """How far a claim of forgetting may go."""
+
+    grade: GradeName
+    words: str
+    """What may be said, and no more."""
+
+    ceiling: GradeName
+    """The highest grade that this edit and these audits could earn."""
+
+    why: str
+    """Why no higher."""
+
+    lines: tuple[GradeLine, ...]
+
+    def reaches(self, wanted: GradeName) -> bool:
+        """Return whether it is the wanted grade or a higher one."""
+        order = get_args(GradeName)
+        return bool(order.index(self.grade) >= order.index(wanted))
 
 
 @final
@@ -182,6 +224,9 @@ class Record(Config):
 
     leaks: tuple[str, ...] = ()
     """What still gives the forgotten away, in plain sentences; empty where it was not recorded."""
+
+    grade: Grade | None = None
+    """How far a claim of forgetting may go; None where no audit was made."""
 
     readings: tuple[Reading, ...] = ()
     skipped: tuple[Skipped, ...] = ()

@@ -70,6 +70,10 @@ class Answers:
         """Return the answers when the class `index` is asked for by other words, whose row is given. [d]."""
         texts = self.texts.clone()
         texts[index] = text
+        return self.asked(texts)
+
+    def asked(self, texts: Tensor) -> "Answers":
+        """Return the answers when the classes are asked for by other rows. [k, d]."""
         return replace(self, texts=texts)
 
 

@@ -52,6 +52,11 @@ def open_data(where: str, *, split: Split = "all") -> ImageSet:
     return images if part == "all" else replace(images, where=f"{source}@{part}")
 
 
+def another_part(where: str, part: splits.Part) -> str:
+    """Return how a disjoint part of a source is named, whichever part of it `where` names."""
+    return f"{_parted(where, 'all')[0]}@{part}"
+
+
 def _parted(where: str, split: Split) -> tuple[str, Split]:
     source, _, ending = where.rpartition("@")
     part: splits.Part | None = next((each for each in get_args(splits.Part) if each == ending), None)

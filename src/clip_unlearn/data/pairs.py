@@ -170,14 +170,12 @@ def pairs_of(
     """
     images = _evidence(request)
     captioned = _captioned(images, sentences)
-    embedded = embed_images(model, images)
-    before = torch.zeros(len(images), embedded.vectors.shape[1])
-    before[list(embedded.kept)] = unit(embedded.vectors.float())
+    before, kept = _before(model, images)
     names = _class_list(request, images)
     labels = _labels(images, names)
     gone, stays = _sorted(images, request, labels, other_senses)
     usable = torch.zeros(len(images), dtype=torch.bool)
-    usable[[row for row in embedded.kept if not captioned or _has_caption(images, row)]] = True
+    usable[[row for row in kept if not captioned or _has_caption(images, row)]] = True
     forget, held_forget = _parted(images, gone & usable)
     retain, held_retain = _parted(images, stays & usable)
     if lacking := _lacking(request, labels, held_forget, retain):
@@ -198,6 +196,36 @@ def pairs_of(
         held_forget=held_forget,
         held_retain=tuple(held_retain[place] for place in sorted(drawn.tolist())),
     )
+
+
+def retained_pairs(model: Model, request: Request, images: ImageSet) -> Pairs:
+    """Return labelled images that are all to be retained, to learn from, with their own classes as the class list.
+
+    Raises:
+        DataError, WeightsError: as `embed_images` does.
+    """
+    before, kept = _before(model, images)
+    return Pairs(
+        model=model,
+        request=request,
+        images=images,
+        before=before,
+        names=tuple((name,) for name in images.classes),
+        labels=torch.tensor(images.labels),
+        captioned=False,
+        forget=(),
+        retain=kept,
+        held_forget=(),
+        held_retain=(),
+    )
+
+
+def _before(model: Model, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the images' unit embeddings, 0 for those that cannot be read, and which can: [n, d]."""
+    embedded = embed_images(model, images)
+    before = torch.zeros(len(images), embedded.vectors.shape[1])
+    before[list(embedded.kept)] = unit(embedded.vectors.float())
+    return before, embedded.kept
 
 
 def _evidence(request: Request) -> ImageSet:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clip_unlearn.core.copies import named_tensors
 from clip_unlearn.core.model import InputType, Model, Readout, Tokens, Tower, TowerName
-from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.embed import Embeddings, embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import UnsupportedError
 from clip_unlearn.files import digest
@@ -42,6 +42,18 @@ def at_readout(model: Model, towers: frozenset[TowerName]) -> Model:
 def image_features(model: Model, images: ImageSet) -> Tensor:
     """Return what the image tower holds before its last layer, in float32: [n, D]; 0 for images that cannot be read.
 
+    Raises:
+        UnsupportedError, DataError, WeightsError: as `embed_features` does.
+    """
+    found = embed_features(model, images)
+    features = torch.zeros(len(images), found.vectors.shape[1])
+    features[list(found.kept)] = found.vectors
+    return features
+
+
+def embed_features(model: Model, images: ImageSet) -> Embeddings:
+    """Return what the image tower holds before its last layer for the readable images: [n, D].
+
     They are kept where embeddings are, so that the next request about these images needs no pass of the tower.
 
     Raises:
@@ -52,10 +64,7 @@ def image_features(model: Model, images: ImageSet) -> Tensor:
     below = replace(adapter.image, embed=_shown(model, "image", adapter.image)[0], features=None, readout=None)
     named = digest.of_json([adapter.preparation, FEATURES])  # A key of their own among what is kept.
     view = replace(model, adapter=replace(adapter, image=below, preparation=named), outputs={})
-    found = embed_images(view, images)
-    features = torch.zeros(len(images), found.vectors.shape[1])
-    features[list(found.kept)] = found.vectors
-    return features
+    return embed_images(view, images)
 
 
 def _shown(

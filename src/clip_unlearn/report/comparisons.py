@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
+from clip_unlearn.core.attacks import WORST, has_power
 from clip_unlearn.core.record import Reading, Subject
-
-WORST = "worst name accuracy"
-"""A maximum over wordings: the worst one before the edit is compared with the worst one after it."""
 
 AVERAGE = "average score"
 """A total that says over how many data sets it is taken."""
 
 _SHARES = ("accuracy", "reciprocal rank", "share", "recall", "precision")
 """Words for values in [0, 1], also where the ends of an interval for a mean leave that range."""
+
+_SIDES: tuple[Subject, ...] = ("before", "after", "change", "control")
 
 Unit: TypeAlias = Literal["percent", "cosine", "plain"]
 Verdict: TypeAlias = Literal["", "as wanted", "worse", "no clear change"]
@@ -31,11 +31,13 @@ class Comparison:
     before: Reading | None = None
     after: Reading | None = None
     change: Reading | None = None
+    control: Reading | None = None
+    """Of a model that is known to hold what an edit hides, under the same attack."""
 
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Return the readings that are there, the edited model first."""
-        return tuple(reading for reading in (self.after, self.before, self.change) if reading is not None)
+        return tuple(one for one in (self.after, self.before, self.change, self.control) if one is not None)
 
     @property
     def count(self) -> int:
@@ -53,6 +55,11 @@ class Comparison:
             values += [end for reading in levels for end in (reading.low, reading.high)]
         values += [] if levels or self.change is None else [abs(self.change.value)]
         return "percent" if all(0 <= value <= 1 for value in values if math.isfinite(value)) else "plain"
+
+    @property
+    def power(self) -> bool:
+        """Return whether an attack brings back what is known to be there, so that its low reading shows something."""
+        return self.before is not None and self.control is not None and has_power(self.before, self.control)
 
     @property
     def shift(self) -> float:
@@ -77,11 +84,14 @@ class Comparison:
 
 
 def compare(readings: Iterable[Reading]) -> tuple[Comparison, ...]:
-    """Return the readings side by side, in the order of first appearance; one that stands twice gets its own row."""
+    """Return the readings side by side, in the order of first appearance; one that stands twice gets its own row.
+
+    Of a maximum over attempts the worst one before the edit is compared with the worst one after it.
+    """
     turns: Counter[tuple[str, str, Subject]] = Counter()
     rows: dict[tuple[str, str, int], dict[Subject, Reading]] = {}
     for reading in readings:
-        of = "" if reading.name == WORST else reading.of
+        of = "" if reading.name.startswith(WORST) else reading.of
         turn = turns[reading.name, of, reading.subject]
         rows.setdefault((reading.name, of, turn), {})[reading.subject] = reading
         turns[reading.name, of, reading.subject] += 1
@@ -89,6 +99,6 @@ def compare(readings: Iterable[Reading]) -> tuple[Comparison, ...]:
 
 
 def _joined(name: str, row: dict[Subject, Reading]) -> Comparison:
-    before, after, change = row.get("before"), row.get("after"), row.get("change")
-    of = next((reading.of for reading in (after, before, change) if reading is not None), "")
-    return Comparison(name=name, of=of, before=before, after=after, change=change)
+    before, after, change, control = (row.get(subject) for subject in _SIDES)
+    of = next((reading.of for reading in (after, before, change, control) if reading is not None), "")
+    return Comparison(name=name, of=of, before=before, after=after, change=change, control=control)

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
+from clip_unlearn.core.attacks import WORST
 from clip_unlearn.core.record import SYNTHETIC, Record
 from clip_unlearn.report.answers import forgotten_keys
-from clip_unlearn.report.comparisons import AVERAGE, WORST, Comparison, compare
+from clip_unlearn.report.comparisons import AVERAGE, Comparison, compare
 from clip_unlearn.report.rows import Row, item_row, total_row
 from clip_unlearn.report.words import HINTS
 
-DETAILED: Final = (WORST, AVERAGE, SYNTHETIC)
-"""Totals that say what they are about."""
+DETAILED: Final = (AVERAGE, SYNTHETIC)
+"""Totals that say what they are about, beside the worst of several attempts."""
 
 CHART_LIMIT: Final = 30
 """Bars that are drawn; with more classes the chart shows the most harmed ones, the table all."""
@@ -25,6 +26,11 @@ class Group:
     title: str
     rows: tuple[Row, ...]
 
+    @property
+    def controlled(self) -> bool:
+        """Return whether any row has a control."""
+        return any(row.control is not None for row in self.rows)
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,9 @@ class Results:
     classes: tuple[Row, ...]
     chart: tuple[Row, ...]
     wordings: tuple[Row, ...]
+    attacks: tuple[Row, ...]
+    """The worst form of every attack that has a control; the strongest on the edited model first."""
+
     groups: tuple[Group, ...]
     """Domains first, then whatever else was measured about something."""
 
@@ -62,6 +71,7 @@ def results(record: Record) -> Results:
         classes=classes,
         chart=_chart(classes),
         wordings=_by_strength(item_row(row, forgotten) for row in compared if row.name == "name accuracy" and row.of),
+        attacks=_by_strength(total_row(row) for row in compared if _is_attack(row)),
         groups=_groups(compared),
         intervals=tuple(dict.fromkeys(reading.interval for reading in record.readings if reading.interval)),
     )
@@ -70,14 +80,22 @@ def results(record: Record) -> Results:
 def _totals(compared: Iterable[Comparison]) -> tuple[Row, ...]:
     """Return the totals in the order of the hints; of several worst wordings, one for each class, the worst first."""
     order = {name: place for place, name in enumerate(HINTS)}
-    totals = [row for row in compared if not row.of or row.name in DETAILED]
+    totals = [row for row in compared if _is_total(row) and not _is_attack(row)]
     return tuple(
         total_row(row) for row in sorted(totals, key=lambda row: (order.get(row.name, len(order)), _rank(row)))
     )
 
 
 def _rank(row: Comparison) -> float:
-    return -(row.after or row.readings[0]).value if row.name == WORST else 0.0
+    return -(row.after or row.readings[0]).value if row.name.startswith(WORST) else 0.0
+
+
+def _is_total(row: Comparison) -> bool:
+    return not row.of or row.name in DETAILED or row.name.startswith(WORST)
+
+
+def _is_attack(row: Comparison) -> bool:
+    return row.name.startswith(WORST) and row.control is not None
 
 
 def _by_harm(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -100,7 +118,7 @@ def _chart(classes: tuple[Row, ...]) -> tuple[Row, ...]:
 def _groups(compared: Iterable[Comparison]) -> tuple[Group, ...]:
     rows: dict[str, list[Row]] = {}
     for comparison in compared:
-        if comparison.of and comparison.name not in {"class accuracy", "name accuracy", *DETAILED}:
+        if not _is_total(comparison) and comparison.name not in {"class accuracy", "name accuracy"}:
             rows.setdefault(comparison.name, []).append(item_row(comparison))
     names = sorted(rows, key=lambda name: not name.startswith("domain"))
     return tuple(Group(title=name[:1].upper() + name[1:], rows=tuple(rows[name])) for name in names)

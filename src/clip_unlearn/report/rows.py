@@ -34,6 +34,7 @@ class Row:
     before: Cell | None
     after: Cell | None
     change: Cell | None
+    control: Cell | None
     p_value: str
     count: str
     forgotten: bool = False
@@ -71,6 +72,7 @@ def _row(comparison: Comparison, *, label: str, hint: str = "", forgotten: bool 
         before=_cell(comparison.before, unit, numbers.level, numbers.level_interval),
         after=_cell(comparison.after, unit, numbers.level, numbers.level_interval),
         change=_cell(change, unit, numbers.change, numbers.change_interval),
+        control=_cell(comparison.control, unit, numbers.level, numbers.level_interval),
         p_value=numbers.probability(None if change is None else change.p_value),
         count=numbers.whole(comparison.count),
         forgotten=forgotten,

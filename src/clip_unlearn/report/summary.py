@@ -68,6 +68,7 @@ def _content(record: Record) -> Mapping[str, object]:
         "names": headline.quoted(record.origin.request.forget_names),
         "sentence": sentence[:1].upper() + sentence[1:],
         "results": measured,
+        "control": words.CONTROL,
         "sections": facts.sections(record),
         "answers": answers(record, limit=SAMPLES_LIMIT),
         "shows": words.shows(record),

@@ -32,6 +32,13 @@ HINTS: Final = {
 }
 """Known totals in the order in which a report shows them. Readings not named here follow, without a hint."""
 
+CONTROL: Final = (
+    "Each attack tries to bring the forgotten classes back. The control is a model that is known to hold them below an "
+    "edit of the last layer. An attack has power where it brings back at least half of what the original recognised in "
+    "the control; without power a low reading shows nothing, and with it only that this attack fails."
+)
+"""What a table of attacks says."""
+
 UNRECORDED_LEAKS: Final = (
     "Whoever holds the original weights has the original model. The edit takes nothing away from copies that were "
     "handed out before.",

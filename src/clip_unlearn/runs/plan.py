@@ -1,11 +1,13 @@
 """From a recipe to checked parts: everything that can be refused is refused here, before anything is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import final
 
 from clip_unlearn import methods, probes
+from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.config import build
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
@@ -13,7 +15,7 @@ from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.open import open_data
+from clip_unlearn.data.open import Split, another_part, open_data
 from clip_unlearn.data.pairs import mentioned
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, SettingError
@@ -119,12 +121,15 @@ def make_probes(
     *,
     labelled: bool = True,
     other_senses: Sequence[str] = (),
+    support: str = "",
+    settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
     """Return the probes that can run, and those that cannot with the reason.
 
     `others` are further data sources, for the probes that measure on other data too. Without class labels (`labelled`)
     probes that need them are left out. `other_senses` are phrases in which a name means something else, for the probes
-    that sort images by their captions.
+    that sort images by their captions. `support` is what audits learn from, the select part of the data if not given;
+    `settings` are further ones by the name of the probe.
     """
     chosen: list[Probe] = []
     skipped: list[Skipped] = []
@@ -139,13 +144,20 @@ def make_probes(
         if not others and kind.needs_others:
             skipped.append(Skipped(probe=name, reason="it needs other data, and none was given"))
             continue
-        settings: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
+        values: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
+        if data is not None and issubclass(kind, Audit):
+            values |= {"split": _reported(data), "support": support or another_part(data.path, "select")}
         if "others" in kind.model_fields:
-            settings["others"] = tuple(others)
+            values["others"] = tuple(others)
         if "other_senses" in kind.model_fields:
-            settings["other_senses"] = tuple(other_senses)
-        chosen.append(build(kind, settings, where=f"probe {name}"))
+            values["other_senses"] = tuple(other_senses)
+        chosen.append(build(kind, {**values, **settings.get(name, {})}, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
+
+
+def _reported(data: DataChoice) -> Split:
+    """Return the part that an attack is measured on: never all of the data, because it learns from another part."""
+    return "audit" if data.split == "all" else data.split
 
 
 def _other_senses(method: Method) -> tuple[str, ...]:

@@ -3,8 +3,10 @@ import math
 import pytest
 from report_records import CLASSES, FORGET, RETAIN, reading, record, trio
 
+from clip_unlearn.core.record import Reading
 from clip_unlearn.report.comparisons import compare
 from clip_unlearn.report.results import CHART_LIMIT, results
+from clip_unlearn.report.summary import to_markdown
 
 
 def test_readings_of_one_name_stand_side_by_side():
@@ -136,3 +138,49 @@ def test_what_a_method_measured_itself_stands_after_what_was_measured():
     assert found.total(own.name).label == "Synthetic forget accuracy: mug"
     assert found.total(own.name).hint
     assert found.groups == ()
+
+
+def attack(control: float, after: float, name: str = "worst refit accuracy") -> tuple[Reading, ...]:
+    """Return the readings of one attack on a class that the original recognised in 80 %."""
+    common = {"name": name, "low": 0.0, "high": 1.0, "better": "low"}
+    return (
+        reading(value=0.8, subject="before", of="without the attack", **common),
+        reading(value=control, subject="control", of="a", **common),
+        reading(value=after, of="b", **common),
+    )
+
+
+@pytest.mark.parametrize(("control", "power"), [(0.4, True), (0.39, False)])
+def test_an_attack_has_power_where_it_brings_back_half(control: float, power: bool) -> None:
+    (row,) = results(record(*attack(control, 0.1))).attacks
+    assert row.label == "Worst refit accuracy: b"
+    assert row.comparison.power is power
+    assert [str(cell).split(" (")[0] for cell in (row.before, row.control, row.after)] == [
+        "80.0 %",
+        f"{100 * control:.1f} %",
+        "10.0 %",
+    ]
+
+
+def test_attacks_are_no_totals_and_the_strongest_comes_first() -> None:
+    found = results(record(*attack(0.8, 0.1), *attack(0.8, 0.7, "worst revert accuracy")))
+    assert [row.label for row in found.attacks] == ["Worst revert accuracy: b", "Worst refit accuracy: b"]
+    assert not found.totals
+    assert not found.groups
+
+
+def test_an_original_that_knew_nothing_gives_no_power() -> None:
+    before = reading("worst refit accuracy", 0.0, 0, 1, subject="before")
+    control, after = (reading("worst refit accuracy", 0.0, 0, 1, subject=subject) for subject in ("control", "after"))
+    (row,) = results(record(before, control, after)).attacks
+    assert not row.comparison.power
+
+
+def test_forms_of_an_attack_stand_in_a_table_with_their_control() -> None:
+    forms = [reading("refit accuracy", 0.2, 0, 1, of="a", subject=subject) for subject in ("control", "after")]
+    (group,) = results(record(*forms)).groups
+    assert group.controlled
+    page = to_markdown(record(*forms, *attack(0.2, 0.1)))
+    assert "| About | Before | After | Change | Control | n |" in page
+    assert "no: shows nothing" in page
+    assert "Control" not in to_markdown(record(*FORGET))

@@ -2,17 +2,15 @@
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe, Readings
-from clip_unlearn.core.readings import shares
-from clip_unlearn.core.record import Reading
+from clip_unlearn.core.readings import shares, worst
+from clip_unlearn.core.record import Reading, Subject
 from clip_unlearn.core.request import Concept, Request, key
 from clip_unlearn.data.answers import Answers, answers, class_texts, measured_images
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.maths import intervals
 from clip_unlearn.prompts.wordings import misspellings, plural
 from clip_unlearn.sandbox import classes as world
 
@@ -57,7 +55,10 @@ class NameSweep(Probe):
             for place, label in enumerate(labels):
                 readings.extend(shares("name accuracy", was[place], now[place], "low", of=label))
             named = [place for place, kind in enumerate(wordings.values()) if kind != GROUP]
-            readings.extend((_worst(was, labels, named, "before"), _worst(now, labels, named, "after")))
+            sides: tuple[tuple[Subject, list[Tensor]], ...] = (("before", was), ("after", now))
+            for subject, hits in sides:
+                tried = {labels[place]: hits[place] for place in named}
+                readings.append(worst("worst name accuracy", tried, subject=subject, what="wordings"))
         return tuple(readings)
 
     def _wordings(self, concept: Concept, images: ImageSet) -> dict[str, str]:
@@ -89,20 +90,3 @@ def _hits(model: Model, known: Answers, request: Request, index: int, wordings: 
     texts = class_texts(model, request, wordings).cpu()
     own = known.labels == index
     return [known.renamed(index, text).ranks[own] == 1 for text in texts]
-
-
-def _worst(hits: list[Tensor], labels: list[str], named: list[int], subject: Literal["before", "after"]) -> Reading:
-    successes = torch.tensor([int(hits[place].sum()) for place in named])
-    place, count = named[int(successes.argmax())], len(hits[0])
-    low, high = intervals.clopper_pearson(int(successes.max()), count, tests=len(named))
-    return Reading(
-        name="worst name accuracy",
-        value=int(successes.max()) / count,
-        low=low,
-        high=high,
-        count=count,
-        better="low",
-        subject=subject,
-        of=labels[place],
-        interval=f"Clopper-Pearson, simultaneous over {len(named)} wordings",
-    )

@@ -1,0 +1,66 @@
+"""Few images of what was forgotten, for attacks that teach it again. m images, D width."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.request import key
+from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import open_data
+from clip_unlearn.data.splits import check_disjoint
+from clip_unlearn.errors import DataError, UndefinedError
+from clip_unlearn.probes.audit._scene import Scene, drawn
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Examples:
+    """Images to learn from, of all classes that are told apart, none of which is measured."""
+
+    images: ImageSet
+    labels: Tensor
+    """Place of each image's class among those of the scene: [m]."""
+
+    def some(self, shots: int, seed: int) -> Tensor:
+        """Return the places of so many images of every class, drawn with a seed; all of a class that has fewer."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.labels), generator=generator)
+        chosen = [order[self.labels[order] == label][:shots] for label in sorted(set(self.labels.tolist()))]
+        return torch.cat(chosen)
+
+
+def open_examples(where: str, scene: Scene, *, shots: int, most: int) -> Examples:
+    """Return images to learn from: those of the classes to forget, and so many of each other class at most.
+
+    Raises:
+        UndefinedError: if there are none, or fewer than `shots` of a class to forget.
+        DataError: if they have no labels, or share an image with those that are measured.
+    """
+    if not where:
+        raise UndefinedError("it learns from images, and none were given")
+    images = open_data(where)
+    if not images.labels:
+        raise DataError(f"{where} has no class labels for an audit to learn from. Give labelled images.")
+    places = {key(name): place for place, name in enumerate(scene.classes)}
+    groups: dict[int, list[int]] = {}
+    for row, label in enumerate(images.labels):
+        if (place := places.get(key(images.classes[label]))) is not None:
+            groups.setdefault(place, []).append(row)
+    for concept in scene.request.forget:
+        found = len(groups.get(places[key(concept.name)], ()))
+        if found < shots:
+            raise UndefinedError(f"it learns from {shots} images of '{concept.name}', and {where} has {found}")
+    rows = [row for own in groups.values() for row in drawn(own, most, scene.request.seed)]
+    owners = {row: place for place, own in groups.items() for row in own}
+    check_disjoint(support=images.take(rows), measured=scene.images)
+    return Examples(images=images.take(rows), labels=torch.tensor([owners[row] for row in rows]))
+
+
+def embedded(model: Model, examples: Examples) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of the examples that could be read, and their classes: [m, d], [m]."""
+    found = embed_images(model, examples.images)
+    return found.vectors.double(), examples.labels[list(found.kept)]

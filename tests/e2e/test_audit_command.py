@@ -1,0 +1,128 @@
+"""`audit` as a user runs it: on a patch of the embedded world, with grade, exit codes, and nothing half written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import rich.console  # noqa: F401  It keeps the environment of its first import, which must not be a test's.
+from in_process import main
+
+from clip_unlearn.core.patch import Patch
+from clip_unlearn.core.record import Record
+from clip_unlearn.core.request import Concept, Request
+from clip_unlearn.methods.redirect import Redirect
+from clip_unlearn.models.open import open_model
+from clip_unlearn.runs.audit import audit
+from clip_unlearn.runs.recipe import DataChoice
+from clip_unlearn.runs.run import make_patch
+from clip_unlearn.sandbox.classes import CLASS_NAMES
+
+Run = Callable[..., tuple[int, str, str]]
+DATA = ("--data", "sandbox:photo")
+
+
+@pytest.fixture(scope="module")
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a patch that hides the mug in the last image layer."""
+    request = Request(forget=(Concept(name="mug"),), retain=tuple(name for name in CLASS_NAMES if name != "mug"))
+    folder = tmp_path_factory.mktemp("patch") / "patch"
+    make_patch(open_model("sandbox"), request, Redirect()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in an empty folder; return exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(monkeypatch, *arguments)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
+
+
+def test_an_edit_of_the_last_layer_is_found_out(run: Run, patch: Path, tmp_path: Path) -> None:
+    names = "zero_shot,wordings,vocabulary,image_refit,module_revert"
+    code, shown, _ = run("audit", "--patch", str(patch), *DATA, "--suite", names, "--out", "audit", "--require", "F1")
+    record = Record.load(tmp_path / "audit" / "record.json")
+    assert record.grade is not None
+    assert record.grade.grade == "inconclusive"  # 34 photos are too few
+    assert code == 3
+    assert "grade    inconclusive" in shown
+    assert "ceiling  F2: only the last layer was changed" in shown
+    assert record.seconds.keys() == {"embed", *names.split(",")}
+    back = next(one for one in record.readings if (one.name, one.subject) == ("worst image refit accuracy", "after"))
+    assert back.value > 0.9
+    page = (tmp_path / "audit" / "summary.md").read_text()
+    assert "**Grade inconclusive:" in page
+    assert "## Attacks" in page
+    assert "Grade inconclusive" in (tmp_path / "audit" / "summary.html").read_text()
+
+
+def test_the_grade_is_at_the_top_of_the_json(run: Run, patch: Path) -> None:
+    code, shown, _ = run("audit", "--patch", str(patch), "--data", "sandbox", "--suite", "zero_shot", "--json")
+    assert code == 0
+    found = json.loads(shown)
+    assert (found["grade"]["grade"], found["grade"]["words"]) == ("F1", "suppressed for the tested prompt")
+    assert {line["what"]: line["why"] for line in found["grade"]["lines"]}["attack: image refit"] == "was not made"
+
+
+def test_a_grade_that_is_reached_ends_well(run: Run, patch: Path) -> None:
+    suite = ("--data", "sandbox", "--suite", "zero_shot")
+    assert run("audit", "--patch", str(patch), *suite, "--require", "F1")[0] == 0
+    assert run("audit", "--patch", str(patch), *suite, "--require", "F2")[0] == 3
+
+
+def test_an_audit_that_is_not_defined_here_says_why(run: Run, patch: Path, tmp_path: Path) -> None:
+    """The other images are of this class alone."""
+    from clip_unlearn.data.open import open_data
+
+    pictures = open_data("sandbox:photo@select")
+    folder = tmp_path / "mugs" / "mug"
+    folder.mkdir(parents=True)
+    row = pictures.labels.index(pictures.class_index("mug"))
+    pictures.picture(row).save(folder / "one.png")
+    code, shown, _ = run(
+        "audit", "--patch", str(patch), *DATA, "--suite", "image_refit", "--support", str(tmp_path / "mugs")
+    )
+    assert code == 0
+    assert "not made: image_refit:" in shown
+    assert "no image of another class" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--suite", "quik"), "Unknown suite or audit 'quik'. Did you mean 'quick'?"),
+        (("--suite", "quick,rounding"), "is no list of audits"),
+        (("--suite", " , "), "is no list of audits"),
+        (("--support", "nowhere"), "No data source 'nowhere'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    run: Run, patch: Path, tmp_path: Path, arguments: tuple[str, str], message: str
+) -> None:
+    code, shown, error = run("audit", "--patch", str(patch), *DATA, *arguments, "--out", "audit")
+    assert (code, shown) == (2, "")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "audit").exists()
+
+
+def test_results_are_not_written_over(run: Run, patch: Path, tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "mine.txt").write_text("kept")
+    code, _, error = run("audit", "--patch", str(patch), *DATA, "--suite", "zero_shot", "--out", "audit")
+    assert (code, error.count("\n")) == (2, 1)
+    assert [path.name for path in (tmp_path / "audit").iterdir()] == ["mine.txt"]
+
+
+def test_a_patch_that_no_run_has_made(patch: Path) -> None:
+    from clip_unlearn.errors import SettingError
+
+    bare = Patch(deltas=Patch.from_pretrained(patch).deltas)
+    with pytest.raises(SettingError, match="does not say what it was to forget"):
+        audit(open_model("sandbox"), bare, DataChoice(path="sandbox:photo"))

@@ -1,0 +1,159 @@
+"""Grades from readings written down by hand: what each needs, what stops it, and how many images would be needed."""
+
+from typing import Any
+
+import pytest
+
+from clip_unlearn.core.attacks import UNATTACKED
+from clip_unlearn.core.grades import MECHANISMS, WITHOUT_CONTROL, WORDS, Evidence, grade, images_needed
+from clip_unlearn.core.record import Grade, Reach, Reading
+from clip_unlearn.maths.intervals import paired_difference, wilson
+
+DEEP = Reach(towers=("image", "text"), depth="encoder")
+ALL = frozenset({*MECHANISMS, *WITHOUT_CONTROL})
+
+
+def counted(name: str, hits: int, count: int, **rest: Any) -> Reading:
+    low, high = wilson(hits, count)
+    return Reading(name=name, value=hits / count, low=low, high=high, count=count, better="low", **rest)
+
+
+def others(lost: int, count: int = 1000) -> Reading:
+    low, high = paired_difference(0, lost, count)
+    return Reading(
+        name="retain accuracy", value=-lost / count, low=low, high=high, count=count, better="high", subject="change"
+    )
+
+
+def prompt(hits: int = 0, count: int = 100, lost: int = 0) -> tuple[Reading, ...]:
+    return (counted("forget accuracy", hits, count), others(lost))
+
+
+def wordings(hits: int = 0, names: int = 20, sentences: int = 10, count: int = 200) -> tuple[Reading, ...]:
+    return (
+        *(counted("wording accuracy", hits, count, of=f"name {place}") for place in range(names)),
+        counted("worst wording accuracy", hits, count, of="name 0", attempts=names * sentences),
+    )
+
+
+def vocabulary(hits: int = 0, sets: int = 3, count: int = 200) -> tuple[Reading, ...]:
+    return (counted("worst vocabulary accuracy", hits, count, of="10 nouns", attempts=sets),)
+
+
+def attacks(hits: int = 0, control: int = 200, count: int = 200, forms: int = 9) -> tuple[Reading, ...]:
+    found: list[Reading] = []
+    for name in (*MECHANISMS, *WITHOUT_CONTROL):
+        found += [
+            counted(f"worst {name}", count, count, subject="before", of=UNATTACKED),
+            counted(f"worst {name}", control, count, subject="control", attempts=forms),
+            counted(f"worst {name}", hits, count, attempts=forms),
+        ]
+    return tuple(found)
+
+
+def graded(*readings: Reading, reach: Reach = DEEP, qualified: frozenset[str] = ALL) -> Grade:
+    return grade(Evidence(readings=readings, reach=reach, qualified=qualified))
+
+
+def why(found: Grade, what: str) -> str:
+    (line,) = (line for line in found.lines if line.what == what)
+    return line.why
+
+
+def test_each_grade_at_its_least() -> None:
+    assert graded(*prompt()).grade == "F1"
+    assert graded(*prompt(), *wordings(), *vocabulary()).grade == "F2"
+    found = graded(*prompt(), *wordings(), *vocabulary(), *attacks())
+    assert (found.grade, found.words) == ("F3", WORDS["F3"])
+    assert all(line.passed for line in found.lines)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(100, 100), (15, 100), (8, 34)])
+def test_what_is_shown_to_be_recognised_is_not_forgotten(hits: int, count: int) -> None:
+    found = graded(*prompt(hits, count), *wordings(), *vocabulary(), *attacks())
+    assert (found.grade, found.words) == ("F0", "not forgotten")
+
+
+def test_too_few_images_are_inconclusive_and_say_how_many_are_needed() -> None:
+    found = graded(*prompt(count=34))
+    assert found.grade == "inconclusive"
+    assert why(found, "the tested prompt") == ("0.0% of 34 images, upper end 12.9%, at most 5%; 100 images are needed")
+    assert "images are needed" in why(graded(*prompt(3, 100)), "the tested prompt")
+
+
+def test_nothing_measured_shows_nothing() -> None:
+    found = graded()
+    assert found.grade == "inconclusive"
+    assert not any(line.passed for line in found.lines)
+
+
+def test_other_classes_may_lose_two_points() -> None:
+    assert graded(*prompt(lost=10)).grade == "F1"
+    found = graded(*prompt(lost=15))
+    assert found.grade == "inconclusive"
+    assert "at least -2" in why(found, "the other classes")
+
+
+@pytest.mark.parametrize(("names", "sentences"), [(19, 10), (20, 9)])
+def test_few_wordings_are_no_sweep(names: int, sentences: int) -> None:
+    found = graded(*prompt(), *wordings(names=names, sentences=sentences), *vocabulary())
+    assert found.grade == "F1"
+    assert f"{names} names in {sentences} sentences" in why(found, "other wordings")
+
+
+def test_one_wording_that_works_or_one_set_too_few_stops_at_f1() -> None:
+    assert graded(*prompt(), *wordings(hits=10), *vocabulary()).grade == "F1"
+    assert graded(*prompt(), *wordings(), *vocabulary(hits=15)).grade == "F1"
+    assert graded(*prompt(), *wordings(), *vocabulary(sets=2)).grade == "F1"
+
+
+def test_many_attempts_widen_what_one_image_shows() -> None:
+    assert graded(*prompt(), *wordings(hits=4), *vocabulary()).grade == "F2"
+    assert graded(*prompt(), *wordings(hits=4, names=200, sentences=50), *vocabulary()).grade == "F1"
+
+
+@pytest.mark.parametrize("name", [*MECHANISMS, *WITHOUT_CONTROL])
+def test_one_attack_that_brings_it_back_stops_at_f2(name: str) -> None:
+    rest = [one for one in attacks() if one.name != f"worst {name}" or one.subject != "after"]
+    back = counted(f"worst {name}", 150, 200, attempts=9)
+    assert graded(*prompt(), *wordings(), *vocabulary(), *rest, back).grade == "F2"
+    assert graded(*prompt(), *wordings(), *vocabulary(), *rest).grade == "F2"
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_an_attack_without_power_shows_nothing(name: str) -> None:
+    weak = [one for one in attacks(control=0) if one.name == f"worst {name}"]
+    rest = [one for one in attacks() if one.name != f"worst {name}"]
+    found = graded(*prompt(), *wordings(), *vocabulary(), *rest, *weak)
+    assert found.grade == "F2"
+    assert "without power" in why(found, f"attack: {name.removesuffix(' accuracy')}")
+
+
+def test_an_attack_that_is_not_validated_counts_for_nothing() -> None:
+    found = graded(*prompt(), *wordings(), *vocabulary(), *attacks(), qualified=ALL - {"rounding accuracy"})
+    assert found.grade == "F2"
+    assert "descriptive only" in why(found, "attack: rounding")
+    assert grade(Evidence(readings=(*prompt(), *wordings(), *vocabulary(), *attacks()), reach=DEEP)).grade == "F2"
+
+
+def test_an_edit_of_the_last_layer_ends_at_f2_whatever_was_measured() -> None:
+    shallow = Reach(towers=("image",), depth="readout", invertible=True)
+    found = graded(*prompt(), *wordings(), *vocabulary(), *attacks(), reach=shallow)
+    assert (found.grade, found.ceiling) == ("F2", "F2")
+    assert "last layer" in found.why
+
+
+def test_how_many_images_are_needed() -> None:
+    assert images_needed(0.0, 0.05) == 73
+    assert images_needed(0.0, 0.02) == 189
+    assert images_needed(0.05, 0.05) is None
+    assert images_needed(0.0499999, 0.05) is None
+    for share in (0.01, 0.03):
+        needed = images_needed(share, 0.05)
+        assert needed is not None
+        assert wilson(share * needed, needed)[1] <= 0.05 < wilson(share * (needed - 1), needed - 1)[1]
+
+
+def test_of_several_classes_the_worst_attack_counts() -> None:
+    again = [counted("worst image refit accuracy", 200, 200, attempts=9)]
+    assert graded(*prompt(), *wordings(), *vocabulary(), *attacks(), *again).grade == "F2"

@@ -1,0 +1,38 @@
+"""Suites of audits: every name exists, every setting fits, larger suites hold smaller ones."""
+
+import pytest
+
+from clip_unlearn import probes
+from clip_unlearn.core.audit import Audit
+from clip_unlearn.core.config import build
+from clip_unlearn.core.grades import MECHANISMS
+from clip_unlearn.errors import UnknownNameError
+from clip_unlearn.runs.suites import FULL, QUICK, STANDARD, SUITES, chosen
+
+
+def test_every_audit_is_in_the_standard_suite() -> None:
+    audits = {name for name in probes.names() if issubclass(probes.find(name), Audit)}
+    assert audits <= set(STANDARD)
+    assert set(QUICK) < set(STANDARD)
+
+
+def test_every_mechanism_has_an_audit() -> None:
+    kinds = [probes.find(name) for name in STANDARD]
+    assert {kind.mechanism for kind in kinds if issubclass(kind, Audit)} == {*MECHANISMS.values(), "none"}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_the_settings_of_the_full_suite_fit(name: str) -> None:
+    assert name in STANDARD
+    build(probes.find(name), FULL[name], where=name)
+
+
+def test_names_of_suites_and_of_audits() -> None:
+    assert [chosen(suite)[0] for suite in SUITES] == [QUICK, STANDARD, STANDARD]
+    assert chosen("rounding, image_refit,rounding") == (("rounding", "image_refit"), {})
+    assert chosen("full")[1] is FULL
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'rounding'"):
+        chosen("zero_shot,roundin")

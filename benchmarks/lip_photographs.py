@@ -53,6 +53,12 @@ RUNS = (
 METHODS: Mapping[str, Method] = {"lip": Lip(), "lip_paper": LipPaper(pictures=16, stop_pictures=8, draws=5)}
 """lip at its defaults; the published constants with fewer pictures and noise draws, which cost most of its time."""
 
+VARIANTS: Mapping[str, Method] = {"lip, text tower": Lip(towers="text"), "lip, hold 50": Lip(hold=50.0)}
+"""Where the defaults cost other data more than a point: what less of the image tower, or more holding, costs."""
+
+VARIED = 3
+"""Place in RUNS of the model and data that they are run on, with the first seed."""
+
 PAPER_CLASSES = 3
 """Classes of each data set that `lip_paper` is run on, with the first seed."""
 
@@ -181,7 +187,12 @@ def plan(seeds: int) -> list[tuple[int, int, str, int]]:
     first = [(run, place, "lip", 0) for place in places for run in range(len(RUNS))]
     paper = [(run, place, "lip_paper", 0) for place in places[:PAPER_CLASSES] for run in range(len(RUNS))]
     later = [(run, place, "lip", seed) for seed in range(1, seeds) for place in places for run in range(len(RUNS))]
-    return [*first, *paper, *later]
+    return [*first, *paper, *later, *varied()]
+
+
+def varied() -> list[tuple[int, int, str, int]]:
+    """Return the runs of the variants."""
+    return [(VARIED, place, name, 0) for name in VARIANTS for place in range(10)]
 
 
 def main() -> None:
@@ -190,12 +201,13 @@ def main() -> None:
     parser.add_argument("--yardsticks", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="one model")
+    parser.add_argument("--variants", action="store_true", help="the variants alone")
     parser.add_argument("--report", action="store_true", help="make the table from what is there")
     given = parser.parse_args()
     path = RESULTS / "lip_photographs.json"
     found = json.loads(path.read_text()) if path.is_file() else {"runs": {}}
     beds: dict[int, Bed] = {}
-    for run, place, name, seed in [] if given.report else plan(given.seeds):
+    for run, place, name, seed in [] if given.report else varied() if given.variants else plan(given.seeds):
         model, own, other = RUNS[run]
         run_key = f"{model} {own} {place} {name} {seed}"
         if run_key in found["runs"] or given.only not in ("", model):
@@ -203,7 +215,7 @@ def main() -> None:
         if run not in beds:
             beds[run] = open_bed(given.yardsticks, model, own, other)
         index = targets(beds[run].images)[place]
-        row = one(beds[run], index, METHODS[name], seed)
+        row = one(beds[run], index, {**METHODS, **VARIANTS}[name], seed)
         found = json.loads(path.read_text()) if path.is_file() else {"runs": {}}  # another process may have added to it
         found["runs"][run_key] = {"model": model, "data": own, "other": other, "method": name, **row}
         found |= {
@@ -211,7 +223,7 @@ def main() -> None:
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
             "libraries": library_versions(),
             "command": "python benchmarks/lip_photographs.py --yardsticks FOLDER",
-            "settings": {method: chosen.model_dump(mode="json") for method, chosen in METHODS.items()},
+            "settings": {method: chosen.model_dump(mode="json") for method, chosen in {**METHODS, **VARIANTS}.items()},
         }
         atomic.write_json(path, found)
         sys.stderr.write(f"{run_key}: {row['class']} {row['seconds']:.0f} s {row.get('before')} {row.get('after')}\n")

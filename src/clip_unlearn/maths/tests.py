@@ -45,7 +45,7 @@ def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
 def cluster_interval(
     groups: Sequence[Sequence[float]], *, draws: int = 10_000, seed: int = 0, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Return a bootstrap interval for the mean of all values where groups of them go together, such as a class's images.
+    """Return a bootstrap interval for the mean of values of which groups go together, such as images of a class.
 
     Whole groups are drawn with replacement, as many as there are; the percentiles of the mean of what was drawn. With
     a fixed seed. Few groups (under ten) give intervals that are too narrow.

@@ -126,3 +126,22 @@ def test_a_patch_that_no_run_has_made(patch: Path) -> None:
     bare = Patch(deltas=Patch.from_pretrained(patch).deltas)
     with pytest.raises(SettingError, match="does not say what it was to forget"):
         audit(open_model("sandbox"), bare, DataChoice(path="sandbox:photo"))
+
+
+def test_records_of_two_methods_are_compared(run: Run, tmp_path: Path) -> None:
+    for method in ("redirect", "project"):
+        code, _, error = run(
+            "forget", "--model", "sandbox", "--forget", "mug", *DATA, "--method", method, "--out", method
+        )
+        assert code == 0, error
+    code, shown, _ = run("compare", "redirect", "project/record.json")
+    assert code == 0
+    assert "project/record.json less redirect" in shown
+    assert "p of all" in shown
+    found = json.loads(run("compare", "redirect", "project", "--json")[1])
+    named = {one["name"]: one["unit"] for one in found[0]["differences"]}
+    assert {"forget accuracy", "worst name accuracy"} < named.keys()
+    assert named["mean accuracy of the other classes"] == "27 classes, paired"
+    code, shown, error = run("compare", "redirect")
+    assert (code, shown, error.count("\n")) == (2, "", 1)
+    assert run("compare", "redirect", "nowhere")[0] == 2

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from clip_unlearn.cli import audit, console, export, find, forget, inspect, ledger, models, plan, synthesize, tune
+from clip_unlearn.cli import (
+    audit,
+    compare,
+    console,
+    export,
+    find,
+    forget,
+    inspect,
+    ledger,
+    models,
+    plan,
+    synthesize,
+    tune,
+)
 from clip_unlearn.errors import ClipUnlearnError
 
 EXIT_CODES = "Exit codes: 0 done, 1 unexpected error, 2 unusable input, 3 below the required grade, 4 storage."
@@ -51,6 +64,7 @@ for command in (
     export.reembed,
     models.evaluate,
     audit.audit,
+    compare.compare,
     inspect.ls,
     inspect.validate,
     forget.demo,

@@ -49,6 +49,8 @@ def audit(
     names, settings = chosen(suite)
     data = DataChoice(path=data.path, split="audit" if data.split == "all" else data.split)
     images = open_data(data.path, split=data.split)
+    if support:
+        open_data(support)  # What is wrong with it is said before anything is computed.
     probes, skipped = make_probes(names, data, labelled=bool(images.labels), support=support, settings=settings)
     edited, seconds = patch.apply(model), {}
     begin = time.perf_counter()

@@ -17,6 +17,7 @@ QUICK: Final = (
     "image_refit",
     "text_refit",
     "module_revert",
+    "disclosure",
 )
 STANDARD: Final = (*QUICK, "fine_tuning", "rounding", "interpolation", "linear_probe", "prototype")
 SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": STANDARD}

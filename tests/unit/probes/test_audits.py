@@ -15,6 +15,7 @@ from clip_unlearn.errors import DataError, UndefinedError
 from clip_unlearn.maths.affine import AffineMap
 from clip_unlearn.methods.redirect import Redirect
 from clip_unlearn.probes.audit._scene import hidden, open_scene, open_support
+from clip_unlearn.probes.audit.disclosure import Disclosure, _place
 from clip_unlearn.probes.audit.fine_tuning import FineTuning
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.probes.audit.interpolation import Interpolation, between
@@ -98,6 +99,28 @@ def test_a_map_of_the_output_is_a_module() -> None:
 def test_nothing_to_put_back() -> None:
     with pytest.raises(UndefinedError, match="nothing was changed"):
         REVERT.measure(original(), original(), REQUEST)
+
+
+def test_a_patch_gives_the_name_away() -> None:
+    found = readings(Disclosure(data=DATA, support=SUPPORT), "shallow")
+    assert value(found, "disclosure rank by order", "after", "the last image layer") <= 2
+    assert value(found, "disclosure rank by order", "after", "scores") <= 2
+    assert value(found, "disclosure rank", "after") == 1
+    assert {one.count for one in found} == {1 + len(REQUEST.retain) + len(REQUEST.background)}
+    assert "texts" not in {one.of for one in found}  # they did not change
+
+
+def test_a_text_edit_gives_the_name_away_by_its_texts() -> None:
+    edited = Redirect(side="text").forget(original(), REQUEST).folded(original()).apply(original())
+    found = Disclosure(data=DATA).measure(original(), edited, REQUEST)
+    assert {one.of: one.value for one in found if one.name == "disclosure rank by order"} == {"texts": 1}
+
+
+def test_names_before_the_forgotten_one_are_counted() -> None:
+    scores = torch.tensor([0.2, 0.3, 0.9, 0.3, 0.1])
+    assert _place(scores, 2) == 3
+    with pytest.raises(UndefinedError, match="nothing to read"):
+        Disclosure(data=DATA, support=SUPPORT).measure(original(), original(), REQUEST)
 
 
 def test_rounding_undoes_a_change_below_its_steps_and_no_large_one() -> None:

@@ -11,7 +11,6 @@ as names to retain, other names from the thesaurus and common nouns as backgroun
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import torch
 from closed_forms import held_out
 from lip_photographs_report import table
+from lip_runs import RESULTS, alone, opened
 from project import load, targets
 from torch import Tensor
 
@@ -41,7 +41,6 @@ from clip_unlearn.methods.lip_paper import LipPaper
 from clip_unlearn.models.open import open_model
 from clip_unlearn.runs.names import completed
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = (
     ("lit-minilm", "caltech101-test", "cifar100-test"),
     ("lit-minilm", "cifar100-test", "caltech101-test"),
@@ -53,7 +52,11 @@ RUNS = (
 METHODS: Mapping[str, Method] = {"lip": Lip(), "lip_paper": LipPaper(pictures=16, stop_pictures=8, draws=5)}
 """lip at its defaults; the published constants with fewer pictures and noise draws, which cost most of its time."""
 
-VARIANTS: Mapping[str, Method] = {"lip, text tower": Lip(towers="text"), "lip, hold 50": Lip(hold=50.0)}
+VARIANTS: Mapping[str, Method] = {
+    "lip, text tower": Lip(towers="text"),
+    "lip, hold 50": Lip(hold=50.0),
+    "lip, half the text steps": Lip(text_change=0.0025),
+}
 """Where the defaults cost other data more than a point: what less of the image tower, or more holding, costs."""
 
 VARIED = 3
@@ -205,7 +208,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="make the table from what is there")
     given = parser.parse_args()
     path = RESULTS / "lip_photographs.json"
-    found = json.loads(path.read_text()) if path.is_file() else {"runs": {}}
+    found = opened(path)
     beds: dict[int, Bed] = {}
     for run, place, name, seed in [] if given.report else varied() if given.variants else plan(given.seeds):
         model, own, other = RUNS[run]
@@ -216,18 +219,21 @@ def main() -> None:
             beds[run] = open_bed(given.yardsticks, model, own, other)
         index = targets(beds[run].images)[place]
         row = one(beds[run], index, {**METHODS, **VARIANTS}[name], seed)
-        found = json.loads(path.read_text()) if path.is_file() else {"runs": {}}  # another process may have added to it
-        found["runs"][run_key] = {"model": model, "data": own, "other": other, "method": name, **row}
-        found |= {
-            "version": version(),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-            "libraries": library_versions(),
-            "command": "python benchmarks/lip_photographs.py --yardsticks FOLDER",
-            "settings": {method: chosen.model_dump(mode="json") for method, chosen in {**METHODS, **VARIANTS}.items()},
-        }
-        atomic.write_json(path, found)
+        with alone(path):
+            found = opened(path)
+            found["runs"][run_key] = {"model": model, "data": own, "other": other, "method": name, **row}
+            found |= {
+                "version": version(),
+                "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+                "libraries": library_versions(),
+                "command": "python benchmarks/lip_photographs.py --yardsticks FOLDER",
+                "settings": {
+                    method: chosen.model_dump(mode="json") for method, chosen in {**METHODS, **VARIANTS}.items()
+                },
+            }
+            atomic.write_json(path, found)
         sys.stderr.write(f"{run_key}: {row['class']} {row['seconds']:.0f} s {row.get('before')} {row.get('after')}\n")
-    atomic.write_text(RESULTS / "lip_photographs.md", table(found))
+    atomic.write_text(RESULTS / "lip_photographs.md", table(opened(path)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from project import hits
 from torch import Tensor
 
@@ -121,6 +123,11 @@ def opened(path: Path) -> Row:
     return found
 
 
+def alone(path: Path) -> FileLock:
+    """Return what keeps other processes from writing the same results between reading and writing them."""
+    return FileLock(Path(tempfile.gettempdir()) / f"{path.name}.lock")
+
+
 def record(path: Path, command: str, run: str, compute: Callable[[], Row]) -> None:
     """Compute a run that is not there yet and write it at once, so that the benchmark can be stopped and gone on with.
 
@@ -130,16 +137,17 @@ def record(path: Path, command: str, run: str, compute: Callable[[], Row]) -> No
     if run in opened(path)["runs"]:
         return
     row = compute()
-    found = opened(path)  # another process may have added to it
-    found["runs"][run] = {"code": CODE, **row}
-    load = f"load {os.getloadavg()[0]:.1f}"
-    found |= {
-        "version": version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {load}",
-        "libraries": library_versions(),
-        "command": command,
-    }
-    atomic.write_json(path, found)
+    with alone(path):
+        found = opened(path)
+        found["runs"][run] = {"code": CODE, **row}
+        load = f"load {os.getloadavg()[0]:.1f}"
+        found |= {
+            "version": version(),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {load}",
+            "libraries": library_versions(),
+            "command": command,
+        }
+        atomic.write_json(path, found)
     sys.stderr.write(f"{run}: {found['runs'][run]['seconds']:.1f} s {short(found['runs'][run])}\n")
 
 

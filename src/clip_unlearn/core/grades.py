@@ -25,7 +25,7 @@ IMAGES, NAMES, SENTENCES, SETS = 100, 20, 10, 3
 
 WORDS: Final[dict[GradeName, str]] = {
     "F0": "not forgotten",
-    "inconclusive": "inconclusive: too few images, or a share too near the limit",
+    "inconclusive": "too few images, or a share too near the limit",
     "F1": "suppressed for the tested prompt",
     "F2": "suppressed across tested wordings",
     "F3": "not recoverable without examples of the class (tested attacks)",

@@ -18,7 +18,7 @@ from clip_unlearn.errors import SettingError, UndefinedError
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.environment import environment
-from clip_unlearn.runs.plan import make_probes
+from clip_unlearn.runs.plan import make_probes, reported
 from clip_unlearn.runs.recipe import DataChoice
 from clip_unlearn.runs.run import RECORD_FILE
 from clip_unlearn.runs.suites import chosen
@@ -35,9 +35,8 @@ def audit(
 ) -> Record:
     """Return the record of the audits of a suite on a patch, with its grade.
 
-    The request, and with it what is asked and what is retained, is the patch's own. Attacks are measured on the audit
-    part of the data if it names no other; those that learn from images take them from `support`, or else from the
-    select part.
+    The request, and with it what is asked and what is retained, is the patch's own. Attacks that learn from images take
+    them from `support`, and all of the data is measured; without it from the select part, and the audit part is.
 
     Raises:
         SettingError: if the patch does not say what it forgets.
@@ -47,7 +46,7 @@ def audit(
     if patch.origin is None:
         raise SettingError("The patch does not say what it was to forget. Give one that a run has made.")
     names, settings = chosen(suite)
-    data = DataChoice(path=data.path, split="audit" if data.split == "all" else data.split)
+    data = DataChoice(path=data.path, split=reported(data, support))
     images = open_data(data.path, split=data.split)
     if support:
         open_data(support)  # What is wrong with it is said before anything is computed.

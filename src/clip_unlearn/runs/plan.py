@@ -146,7 +146,7 @@ def make_probes(
             continue
         values: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
         if data is not None and issubclass(kind, Audit):
-            values |= {"split": _reported(data), "support": support or another_part(data.path, "select")}
+            values |= {"split": reported(data, support), "support": support or another_part(data.path, "select")}
         if "others" in kind.model_fields:
             values["others"] = tuple(others)
         if "other_senses" in kind.model_fields:
@@ -155,9 +155,9 @@ def make_probes(
     return tuple(chosen), tuple(skipped)
 
 
-def _reported(data: DataChoice) -> Split:
-    """Return the part that an attack is measured on: never all of the data, because it learns from another part."""
-    return "audit" if data.split == "all" else data.split
+def reported(data: DataChoice, support: str = "") -> Split:
+    """Return the part that an attack is measured on: not all of the data, where it learns from another part of them."""
+    return "audit" if data.split == "all" and not support else data.split
 
 
 def _other_senses(method: Method) -> tuple[str, ...]:

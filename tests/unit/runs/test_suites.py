@@ -7,6 +7,9 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.config import build
 from clip_unlearn.core.grades import MECHANISMS
 from clip_unlearn.errors import UnknownNameError
+from clip_unlearn.probes.audit.image_refit import ImageRefit
+from clip_unlearn.runs.plan import make_probes
+from clip_unlearn.runs.recipe import DataChoice
 from clip_unlearn.runs.suites import FULL, QUICK, STANDARD, SUITES, chosen
 
 
@@ -36,3 +39,12 @@ def test_names_of_suites_and_of_audits() -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'rounding'"):
         chosen("zero_shot,roundin")
+
+
+def test_all_of_the_data_is_measured_where_attacks_learn_from_others() -> None:
+    data = DataChoice(path="sandbox:photo")
+    (own,), _ = make_probes(["image_refit"], data)
+    (other,), _ = make_probes(["image_refit"], data, support="sandbox:photo@stop")
+    for probe, expected in ((own, ("audit", "sandbox:photo@select")), (other, ("all", "sandbox:photo@stop"))):
+        assert isinstance(probe, ImageRefit)
+        assert (probe.split, probe.support) == expected

@@ -55,7 +55,6 @@ METHODS: Mapping[str, Method] = {"lip": Lip(), "lip_paper": LipPaper(pictures=16
 VARIANTS: Mapping[str, Method] = {
     "lip, text tower": Lip(towers="text"),
     "lip, hold 50": Lip(hold=50.0),
-    "lip, half the text steps": Lip(text_change=0.0025),
 }
 """Where the defaults cost other data more than a point: what less of the image tower, or more holding, costs."""
 

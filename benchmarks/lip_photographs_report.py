@@ -41,6 +41,7 @@ def table(found: Mapping[str, Any]) -> str:
         *(_row([run for run in runs if (run["model"], run["data"], run["method"]) == group]) for group in groups),
         "",
         "`lip_paper`: the published constants with 16 pictures, 8 more to stop by, and 5 draws of noise instead of 25.",
+        "`lip, text tower` and `lip, hold 50`: one setting changed, where defaults cost other data over a point.",
         "",
         "## Class by class",
         "",

@@ -10,10 +10,9 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import key
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.open import open_data
 from clip_unlearn.data.splits import check_disjoint
-from clip_unlearn.errors import DataError, UndefinedError
-from clip_unlearn.probes.audit._scene import Scene, drawn
+from clip_unlearn.errors import UndefinedError
+from clip_unlearn.probes.audit._scene import Scene, drawn, open_labelled
 
 
 @final
@@ -40,11 +39,7 @@ def open_examples(where: str, scene: Scene, *, shots: int, most: int) -> Example
         UndefinedError: if there are none, or fewer than `shots` of a class to forget.
         DataError: if they have no labels, or share an image with those that are measured.
     """
-    if not where:
-        raise UndefinedError("it learns from images, and none were given")
-    images = open_data(where)
-    if not images.labels:
-        raise DataError(f"{where} has no class labels for an audit to learn from. Give labelled images.")
+    images = open_labelled(where, "images")
     places = {key(name): place for place, name in enumerate(scene.classes)}
     groups: dict[int, list[int]] = {}
     for row, label in enumerate(images.labels):

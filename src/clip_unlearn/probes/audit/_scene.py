@@ -115,6 +115,21 @@ def open_scene(where: str, split: Split, request: Request, *, count: int | None 
     return Scene(request=request, images=images.take(drawn(rows, count, request.seed)))
 
 
+def open_labelled(where: str, what: str) -> ImageSet:
+    """Return labelled images to learn from; `what` they are called.
+
+    Raises:
+        UndefinedError: if none were given.
+        DataError: if they have no labels.
+    """
+    if not where:
+        raise UndefinedError(f"it learns from {what}, and none were given")
+    images = open_data(where)
+    if not images.labels:
+        raise DataError(f"{where} has no class labels for an audit to learn from. Give labelled images.")
+    return images
+
+
 def open_support(where: str, scene: Scene, count: int) -> ImageSet:
     """Return so many images of other classes, drawn with the request's seed, none of which is measured.
 
@@ -122,11 +137,7 @@ def open_support(where: str, scene: Scene, count: int) -> ImageSet:
         UndefinedError: if there are none.
         DataError: if they have no labels, or share an image with those that are measured.
     """
-    if not where:
-        raise UndefinedError("it learns from images of other classes, and none were given")
-    images = open_data(where)
-    if not images.labels:
-        raise DataError(f"{where} has no class labels for an audit to learn from. Give labelled images.")
+    images = open_labelled(where, "images of other classes")
     barred = {key(name) for concept in scene.request.forget for name in concept.names}
     gone = {index for index, name in enumerate(images.classes) if key(name) in barred}
     rows = [place for place, label in enumerate(images.labels) if label not in gone]

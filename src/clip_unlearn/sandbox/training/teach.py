@@ -69,7 +69,7 @@ def teach(pool: Pool, tokenizer: Any, course: Course) -> Any:
         total = 0.0
         for rows in batches(pool, course.batch_size, random):
             set_rate(optimizer, course.peak_rate, step / steps)
-            loss = _loss(model, tokenizer, lesson, rows, course.captions_per_batch, random)
+            loss = picture_loss(model, tokenizer, lesson, rows, course.captions_per_batch, random)
             take_step(model, optimizer, loss)
             model.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
             total += float(loss.detach())
@@ -87,9 +87,10 @@ def random_class_sentence(label: int, random: np.random.Generator) -> str:
     return choices[0] if random.random() < 0.25 else str(random.choice(choices))
 
 
-def _loss(
+def picture_loss(
     model: Any, tokenizer: Any, lesson: Lesson, rows: NDArray[np.int64], captions: int, random: np.random.Generator
 ) -> torch.Tensor:
+    """Return the loss on some pictures: contrastive with so many captions, and choosing the right name for all."""
     pictures = [lesson.pool.pictures[row] for row in rows]
     said = [state(picture, random) for picture in pictures[:captions]]
     names = [random_class_sentence(int(label), random) for label in lesson.known]

@@ -49,6 +49,11 @@ def show_json(value: object) -> None:
     show(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def note(text: str) -> None:
+    """Write one line about the work to stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
 def show_error(message: str) -> None:
     """Write one line that says what is wrong to stderr."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")

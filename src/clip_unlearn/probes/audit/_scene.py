@@ -160,15 +160,19 @@ def drawn(rows: Sequence[int], count: int | None, seed: int) -> list[int]:
 def hidden(model: Model, request: Request, tower: TowerName) -> Model:
     """Return the model with the names to forget taken out of the last layer of a tower: it holds them as before.
 
-    The rows of the names are moved to the mean row of the others, which stay where they are: `ridge_edit`, exactly for
-    the names. It is gentle on purpose. An edit that goes further hides the class as well and is harder to undo, which
-    would make the control stricter than what is attacked.
+    The rows of the names are moved and those of all others stay where they are: `ridge_edit`, exactly for the names. In
+    the image tower to the mean row of the retained names, which never has the highest score of all; in the text tower,
+    where the length of a row does not count, to the retained name that is least like it. It is gentle on purpose: an
+    edit that goes further is harder to undo, which would make the control stricter than what is attacked.
     """
     names = [name for concept in request.forget for name in concept.names]
-    rows, others = (
-        class_texts(model, request, some).double() for some in (names, (*request.retain, *request.background))
+    rows, kept, others = (
+        class_texts(model, request, some).double()
+        for some in (names, request.retain or request.background, (*request.retain, *request.background))
     )
-    goals = others.mean(0).expand_as(rows) if len(others) else torch.zeros_like(rows)
+    goals = torch.zeros_like(rows)
+    if len(kept):
+        goals = kept.mean(0).expand_as(rows) if tower == "image" else kept[(rows @ kept.T).argmin(1)]
     edit = ridge_edit(rows, goals, others, forget_weight=math.inf, retain_weight=HELD)
     output = edit.on_scores() if tower == "image" else edit.on_vectors()
     return Patch(outputs={tower: output}).folded(model).apply(model)

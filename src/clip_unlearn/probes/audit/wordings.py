@@ -1,6 +1,7 @@
 """B3: ask by many names in many sentences, one at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, final
 
 import torch
@@ -35,16 +36,20 @@ FORMS: Final = (
     "kind of {}",
     "thing called {}",
 )
-"""What a name is put into to make further names of it."""
+"""What a name is put into to make further names of it; all classes are put into the same."""
+
+PLAIN: Final = "{}"
+PLURAL: Final = "{}, plural"
 
 
 @final
 class Wordings(Audit):
     """Accuracy on images of the forgotten when it is asked for by another name, in one sentence at a time.
 
-    Names: those of the request, its synonyms, plurals and misspellings, names from a thesaurus, kinds of it, and the
-    name in longer expressions; no other class's name. Sentences: a template set, each alone, the same for all classes.
-    The worst of all names in all sentences is an attacker's maximum: its interval holds for all of them at once.
+    Names: those of the request, its synonyms and misspellings, names from a thesaurus, kinds of it; their plurals, and
+    the name in longer expressions, against all other classes in the same form, so that no class stands out by the form
+    alone. No other class's name. Sentences: a template set, each alone, the same for all classes. The worst of all
+    names in all sentences is an attacker's maximum: its interval holds for all of them at once.
     """
 
     code: ClassVar = "B3"
@@ -70,40 +75,62 @@ class Wordings(Audit):
         readings: list[Reading] = []
         for subject, model in sides:
             known = answers(model, images, request)
-            rows = {one: _rows(model, one, images.classes) for one in templates(self.sentences)}
             for concept in request.forget:
-                index = images.class_index(concept.name)
-                hits = _hits(model, known, rows, index, tuple(self._names(concept, images.classes)))
+                asked = _Asked(
+                    classes=images.classes,
+                    index=images.class_index(concept.name),
+                    names=self._names(concept, images.classes),
+                )
+                hits = _hits(model, known, asked, templates(self.sentences))
                 readings += _readings(subject, hits)
         return tuple(readings)
 
-    def _names(self, concept: Concept, classes: Sequence[str]) -> Iterator[str]:
+    def _names(self, concept: Concept, classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Return the names to put into each form."""
         given = (*concept.names, *self.also, *thesaurus.synonyms(concept.name))
-        offered = (
-            *given,
-            *(plural(name) for name in given),
-            *misspellings(concept.name),
-            *kinds.narrower(concept.name),
-            *(form.replace("{}", concept.name) for form in FORMS),
-        )
+        plain = (*given, *misspellings(concept.name), *kinds.narrower(concept.name))
         taken = {key(name) for name in classes} - {key(concept.name)}
-        by_spelling = {key(name): name for name in reversed(offered)}
-        yield from (by_spelling[one] for one in dict.fromkeys(map(key, offered)) if one not in taken)
+        wanted: dict[str, list[str]] = {}
+        for form, names in ((PLAIN, plain), (PLURAL, given), *((form, (concept.name,)) for form in FORMS)):
+            for name in names:
+                if (spelling := key(_formed(form, name))) not in taken:
+                    taken.add(spelling)
+                    wanted.setdefault(form, []).append(name)
+        return wanted
 
 
-def _rows(model: Model, sentence: str, names: Sequence[str]) -> Tensor:
-    return unit(model.texts([sentence.replace("{}", name) for name in names]).float()).cpu()
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What one class is asked for by, among all."""
+
+    classes: Sequence[str]
+    index: int
+    names: Mapping[str, Sequence[str]]
+    """The names to put into each form."""
 
 
-def _hits(
-    model: Model, known: Answers, rows: Mapping[str, Tensor], index: int, names: Sequence[str]
-) -> dict[str, dict[str, Tensor]]:
+def _formed(form: str, name: str) -> str:
+    return plural(name) if form == PLURAL else form.replace("{}", name)
+
+
+def _rows(model: Model, sentences: Sequence[str], form: str, names: Sequence[str]) -> Tensor:
+    """Return the unit rows of names in a form, in every sentence: [sentences, names, d]."""
+    texts = [sentence.replace("{}", _formed(form, name)) for sentence in sentences for name in names]
+    return unit(model.texts(texts).float()).cpu().view(len(sentences), len(names), -1)
+
+
+def _hits(model: Model, known: Answers, asked: _Asked, sentences: Sequence[str]) -> dict[str, dict[str, Tensor]]:
     """Return, for each name and sentence, which images of the class are named right when it is asked for by them."""
-    own = known.labels == index
-    found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
-    for sentence, texts in rows.items():
-        for name, text in zip(names, _rows(model, sentence, names), strict=True):
-            found[name][sentence] = known.asked(texts).renamed(index, text).ranks[own] == 1
+    own = known.labels == asked.index
+    mine = replace(known, embeddings=known.embeddings[own], labels=known.labels[own])
+    found: dict[str, dict[str, Tensor]] = {}
+    for form, names in asked.names.items():
+        others, rows = (_rows(model, sentences, form, each) for each in (asked.classes, names))
+        for place, name in enumerate(names):
+            found[_formed(form, name)] = {
+                sentence: mine.asked(others[at]).renamed(asked.index, rows[at, place]).ranks == 1
+                for at, sentence in enumerate(sentences)
+            }
     return found
 
 

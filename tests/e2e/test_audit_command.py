@@ -70,6 +70,22 @@ def test_the_grade_is_at_the_top_of_the_json(run: Run, patch: Path) -> None:
     assert {line["what"]: line["why"] for line in found["grade"]["lines"]}["attack: image refit"] == "was not made"
 
 
+def test_beside_a_model_that_never_saw_the_class(run: Run, patch: Path, tmp_path: Path) -> None:
+    """The edit sits in the last layer, and fitting that again brings back far more than such a model has."""
+    asked = ("--suite", "prompt_ensemble,module_revert", "--reference", "oracle-mug-0", "--reference", "oracle-mug-1")
+    code, shown, _ = run("audit", "--patch", str(patch), "--data", "sandbox", *asked, "--out", "audit")
+    record = Record.load(tmp_path / "audit" / "record.json")
+    assert code == 0
+    assert [one.where for one in record.references] == ["oracle-mug-0", "oracle-mug-1"]
+    assert all(one.digest for one in record.references)
+    ratios = {one.of: one for one in record.readings if one.name == "recovery ratio"}
+    assert ratios.keys() == {"ensemble accuracy", "module revert accuracy"}
+    assert ratios["module revert accuracy"].low > 0.9
+    assert ratios["ensemble accuracy"].high < 0.1
+    assert "recovery ratio: 0 as never seen, 1 as the original" in shown
+    assert "Beside models that never saw it" in (tmp_path / "audit" / "summary.html").read_text()
+
+
 def test_a_grade_that_is_reached_ends_well(run: Run, patch: Path) -> None:
     suite = ("--data", "sandbox", "--suite", "zero_shot")
     assert run("audit", "--patch", str(patch), *suite, "--require", "F1")[0] == 0

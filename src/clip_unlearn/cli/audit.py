@@ -30,6 +30,9 @@ def audit(
     support: Annotated[
         str | None, typer.Option("--support", help="Images that attacks learn from; the select part if not given.")
     ] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", help="Model that never saw the class. Repeatable.")
+    ] = None,
     require: Annotated[
         Required | None, typer.Option("--require", help="Exit with code 3 where the grade is below this one.")
     ] = None,
@@ -58,7 +61,15 @@ def audit(
     command = shlex.join(["clip-unlearn", *sys.argv[1:]])
     with console.progress():
         opened = open_model(where, offline=offline)
-        record = run_audit(opened, loaded, choice, suite=suite, support=support or "", command=command)
+        record = run_audit(
+            opened,
+            loaded,
+            choice,
+            suite=suite,
+            support=support or "",
+            references=[open_model(one, offline=offline) for one in reference or ()],
+            command=command,
+        )
     if out is not None:
         write(record, out, force=force)
     _show(record, as_json=as_json, out=out)

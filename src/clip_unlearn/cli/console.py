@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clip_unlearn.core.attacks import WORST, has_power
 from clip_unlearn.core.progress import reporting
 from clip_unlearn.core.record import Reading
+from clip_unlearn.core.recovery import RATIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -99,6 +100,7 @@ def show_readings(title: str, readings: Sequence[Reading]) -> None:
     else:
         show_rows(title, ("", "value"), [(row[0], row[2] or row[3]) for row in rows])
     _show_attacks(readings)
+    _show_ratios(readings)
 
 
 def _show_attacks(readings: Sequence[Reading]) -> None:
@@ -115,6 +117,17 @@ def _show_attacks(readings: Sequence[Reading]) -> None:
             rows.append([f"{name}: {after.of}", _cell(before), _cell(control), _cell(after), power])
     if rows:
         show_rows("attacks", ("", "original", "control, attacked", "edited, attacked", "power"), rows)
+
+
+def _show_ratios(readings: Sequence[Reading]) -> None:
+    """Write where the edited model stands between models that never saw the class (0) and the original (1)."""
+    rows = [
+        (one.of, f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})  n={one.count}")
+        for one in readings
+        if one.name == RATIO
+    ]
+    if rows:
+        show_rows("recovery ratio: 0 as never seen, 1 as the original", ("", "value"), rows)
 
 
 def _cell(reading: Reading | None) -> str:

@@ -4,6 +4,9 @@ F0  not forgotten
 F1  suppressed for the tested prompt: at most 5 % of at least 100 images, and the others within 2 points
 F2  suppressed across tested wordings: names in sentences, and among other words, at most 10 %
 F3  not recoverable without examples of the class by the tested attacks: each at most 10 %, with power
+
+Where models that never saw the class were measured too, a recovery ratio of at most 0.15 stands for the 10 %: such a
+model does not always reach them, and no edit has to be emptier than a model that never saw the class.
 """
 
 from collections.abc import Sequence
@@ -12,10 +15,14 @@ from typing import Final, final
 
 from clip_unlearn.core.attacks import QUALIFIED, WORST, has_power
 from clip_unlearn.core.record import Grade, GradeLine, GradeName, Reach, Reading, Subject
+from clip_unlearn.core.recovery import RATIO
 from clip_unlearn.maths.intervals import CONFIDENCE, clopper_pearson, wilson
 
 PROMPT, WORDINGS, ATTACKS = 0.05, 0.1, 0.1
 """Largest upper ends of the share that is still recognised: by the tested prompt, by wordings, under attacks."""
+
+LEFT: Final = 0.15
+"""Largest upper end of the recovery ratio against a reference, where one was given: the class is as good as unseen."""
 
 MARGIN: Final = 0.02
 """Largest loss of the other classes' accuracy that counts as none."""
@@ -146,7 +153,7 @@ def _names(evidence: Evidence, lines: int) -> GradeLine:
     if found is None or not names:
         return _line("F2", "other wordings", "were not tried")
     sentences = found.attempts // names
-    passed, why = _worst(found, WORDINGS, lines)
+    passed, why = _worst(evidence, found, WORDINGS, lines)
     why = f"{names} names in {sentences} sentences: {why}"
     if names < NAMES or sentences < SENTENCES:
         why, passed = f"{why}; {NAMES} names in {SENTENCES} sentences are needed", False
@@ -157,7 +164,7 @@ def _vocabulary(evidence: Evidence, lines: int) -> GradeLine:
     found = evidence.one(f"{WORST}vocabulary accuracy")
     if found is None:
         return _line("F2", "other words beside the name", "were not tried")
-    passed, why = _worst(found, WORDINGS, lines)
+    passed, why = _worst(evidence, found, WORDINGS, lines)
     why = f"{found.attempts} sets: {why}"
     if found.attempts < SETS:
         why, passed = f"{why}; {SETS} sets are needed", False
@@ -173,7 +180,7 @@ def _attack(evidence: Evidence, name: str, lines: int) -> GradeLine:
     what, found = f"attack: {name.removesuffix(' accuracy')}", evidence.one(f"{WORST}{name}")
     if found is None:
         return _line("F3", what, "was not made")
-    passed, why = _worst(found, ATTACKS, lines)
+    passed, why = _worst(evidence, found, ATTACKS, lines)
     before, control = (evidence.one(f"{WORST}{name}", subject) for subject in ("before", "control"))
     if name in MECHANISMS and not (before and control and has_power(before, control)):
         return _line("F3", what, f"{why}; without power here, so it shows nothing")
@@ -182,11 +189,16 @@ def _attack(evidence: Evidence, name: str, lines: int) -> GradeLine:
     return _line("F3", what, why, passed=passed)
 
 
-def _worst(found: Reading, limit: float, lines: int) -> tuple[bool, str]:
-    """Return whether the upper end of the worst attempt is at the limit at most, and the figures."""
+def _worst(evidence: Evidence, found: Reading, limit: float, lines: int) -> tuple[bool, str]:
+    """Return whether the worst attempt is at the limit at most, or at what a reference has, and the figures."""
     hits = round(found.value * found.count)
     high = clopper_pearson(hits, found.count, tests=found.attempts, confidence=1 - (1 - CONFIDENCE) / lines)[1]
-    return high <= limit, f"{found.value:.1%} of {found.count} images, upper end {high:.1%}, at most {limit:.0%}"
+    why = f"{found.value:.1%} of {found.count} images, upper end {high:.1%}, at most {limit:.0%}"
+    ratio = next((one for one in evidence.readings if (one.name, one.of) == (RATIO, found.name[len(WORST) :])), None)
+    if ratio is None:
+        return high <= limit, why
+    why += f", or recovery ratio {ratio.value:.2f}, upper end {ratio.high:.2f}, at most {LEFT}"
+    return high <= limit or ratio.high <= LEFT, why
 
 
 def _ceiling(evidence: Evidence) -> tuple[GradeName, str]:

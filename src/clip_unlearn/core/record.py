@@ -212,6 +212,9 @@ class Record(Config):
     data: Source | None = None
     """The images that were measured on."""
 
+    references: tuple[Source, ...] = ()
+    """Models that never saw what was forgotten, which the same was measured on."""
+
     portable: bool
     """True when the result is an ordinary checkpoint, without a map beside it."""
 

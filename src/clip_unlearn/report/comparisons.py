@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, final
 
 from clip_unlearn.core.attacks import WORST, has_power
 from clip_unlearn.core.record import Reading, Subject
+from clip_unlearn.core.recovery import RATIO
 
 AVERAGE = "average score"
 """A total that says over how many data sets it is taken."""
@@ -86,11 +87,14 @@ class Comparison:
 def compare(readings: Iterable[Reading]) -> tuple[Comparison, ...]:
     """Return the readings side by side, in the order of first appearance; one that stands twice gets its own row.
 
-    Of a maximum over attempts the worst one before the edit is compared with the worst one after it.
+    Of a maximum over attempts the worst one before the edit is compared with the worst one after it. Readings of
+    references, and what follows from them, are no part of this: `recovered` has them.
     """
     turns: Counter[tuple[str, str, Subject]] = Counter()
     rows: dict[tuple[str, str, int], dict[Subject, Reading]] = {}
     for reading in readings:
+        if reading.subject == "reference" or reading.name == RATIO:
+            continue
         of = "" if reading.name.startswith(WORST) else reading.of
         turn = turns[reading.name, of, reading.subject]
         rows.setdefault((reading.name, of, turn), {})[reading.subject] = reading

@@ -8,6 +8,7 @@ from clip_unlearn.core.attacks import WORST
 from clip_unlearn.core.record import SYNTHETIC, Record
 from clip_unlearn.report.answers import forgotten_keys
 from clip_unlearn.report.comparisons import AVERAGE, Comparison, compare
+from clip_unlearn.report.recovered import Recovered, recovered
 from clip_unlearn.report.rows import Row, item_row, total_row
 from clip_unlearn.report.words import HINTS
 
@@ -44,6 +45,9 @@ class Results:
     attacks: tuple[Row, ...]
     """The worst form of every attack that has a control; the strongest on the edited model first."""
 
+    recovered: tuple[Recovered, ...]
+    """What is left beside models that never saw the class; empty where none was given."""
+
     groups: tuple[Group, ...]
     """Domains first, then whatever else was measured about something."""
 
@@ -62,7 +66,7 @@ class Results:
 
 
 def results(record: Record) -> Results:
-    """Return every reading of the record in its place; no reading is left out."""
+    """Return every reading of the record in its place; of references those that a ratio is made of."""
     compared = compare(record.readings)
     forgotten = forgotten_keys(record)
     classes = _by_harm(item_row(row, forgotten) for row in compared if row.name == "class accuracy" and row.of)
@@ -72,6 +76,7 @@ def results(record: Record) -> Results:
         chart=_chart(classes),
         wordings=_by_strength(item_row(row, forgotten) for row in compared if row.name == "name accuracy" and row.of),
         attacks=_by_strength(total_row(row) for row in compared if _is_attack(row)),
+        recovered=recovered(record.readings),
         groups=_groups(compared),
         intervals=tuple(dict.fromkeys(reading.interval for reading in record.readings if reading.interval)),
     )

@@ -69,6 +69,7 @@ def _content(record: Record) -> Mapping[str, object]:
         "sentence": sentence[:1].upper() + sentence[1:],
         "results": measured,
         "control": words.CONTROL,
+        "recovered": words.RECOVERED,
         "sections": facts.sections(record),
         "answers": answers(record, limit=SAMPLES_LIMIT),
         "shows": words.shows(record),

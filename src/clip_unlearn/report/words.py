@@ -39,6 +39,13 @@ CONTROL: Final = (
 )
 """What a table of attacks says."""
 
+RECOVERED: Final = (
+    "The same attacks on models that never saw the class. The recovery ratio says where the edited model stands from "
+    "them to the original: 0 as if it had never seen the class, 1 as if nothing had been done. Where reference and "
+    "original are too close there is no ratio."
+)
+"""What a table of recovery ratios says."""
+
 UNRECORDED_LEAKS: Final = (
     "Whoever holds the original weights has the original model. The edit takes nothing away from copies that were "
     "handed out before.",

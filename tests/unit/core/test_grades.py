@@ -157,3 +157,22 @@ def test_how_many_images_are_needed() -> None:
 def test_of_several_classes_the_worst_attack_counts() -> None:
     again = [counted("worst image refit accuracy", 200, 200, attempts=9)]
     assert graded(*prompt(), *wordings(), *vocabulary(), *attacks(), *again).grade == "F2"
+
+
+def ratio(of: str, high: float) -> Reading:
+    return Reading(name="recovery ratio", value=high - 0.05, low=0, high=high, count=200, better="low", of=of)
+
+
+@pytest.mark.parametrize(("high", "reached"), [(0.15, "F3"), (0.16, "F2")])
+def test_what_a_model_that_never_saw_it_has_too_is_no_trace(high: float, reached: str) -> None:
+    """An attack brings back a fifth here, and as much of a model that never saw the class."""
+    names = [*MECHANISMS, *WITHOUT_CONTROL]
+    found = graded(*prompt(), *wordings(), *vocabulary(), *attacks(hits=40), *(ratio(name, high) for name in names))
+    assert found.grade == reached
+    assert f"or recovery ratio {high - 0.05:.2f}, upper end {high:.2f}" in why(found, "attack: rounding")
+
+
+def test_wordings_too_are_held_against_a_reference() -> None:
+    found = graded(*prompt(), *wordings(hits=60), *vocabulary(), ratio("wording accuracy", 0.1))
+    assert found.grade == "F2"
+    assert graded(*prompt(), *wordings(hits=60), *vocabulary()).grade == "F1"

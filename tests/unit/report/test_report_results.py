@@ -184,3 +184,22 @@ def test_forms_of_an_attack_stand_in_a_table_with_their_control() -> None:
     assert "| About | Before | After | Change | Control | n |" in page
     assert "no: shows nothing" in page
     assert "Control" not in to_markdown(record(*FORGET))
+
+
+def test_models_that_never_saw_it_stand_in_a_table_of_their_own() -> None:
+    """The original stands with what the attack brings back of the control, which is more than it has by itself."""
+    attacked = attack(0.9, 0.3)
+    never = [
+        reading("worst refit accuracy", value, 0, 1, better="low", subject="reference", of=f"oracle-{value}")
+        for value in (0.1, 0.2)
+    ]
+    ratio = reading("recovery ratio", 0.2, 0.05, 0.35, better="low", of="refit accuracy")
+    found = results(record(*attacked, *never, ratio))
+    (row,) = found.recovered
+    assert row.label == "Refit accuracy"
+    assert [str(cell).split(" (")[0] for cell in (row.after, row.held, row.ratio)] == ["30.0 %", "90.0 %", "0.20"]
+    assert [cell.value for cell in row.never] == ["10.0 %", "20.0 %"]
+    assert (len(found.attacks), found.groups, found.totals) == (1, (), ())
+    page = to_markdown(record(*attacked, *never, ratio))
+    assert "## Beside models that never saw it" in page
+    assert "10.0 % (0.0-100.0); 20.0 % (0.0-100.0)" in page.replace("\N{EN DASH}", "-")

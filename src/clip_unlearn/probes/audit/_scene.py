@@ -162,8 +162,8 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
 
     The rows of the names are moved and those of all others stay where they are: `ridge_edit`, exactly for the names. In
     the image tower to the mean row of the retained names, which never has the highest score of all; in the text tower,
-    where the length of a row does not count, to the retained name that is least like it. It is gentle on purpose: an
-    edit that goes further is harder to undo, which would make the control stricter than what is attacked.
+    where the length of a row does not count, between the two retained names that are least like it. It is gentle on
+    purpose: an edit that goes further is harder to undo, which would make the control stricter than what is attacked.
     """
     names = [name for concept in request.forget for name in concept.names]
     rows, kept, others = (
@@ -172,10 +172,16 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
     )
     goals = torch.zeros_like(rows)
     if len(kept):
-        goals = kept.mean(0).expand_as(rows) if tower == "image" else kept[(rows @ kept.T).argmin(1)]
+        goals = kept.mean(0).expand_as(rows) if tower == "image" else _between_unlike(rows, kept)
     edit = ridge_edit(rows, goals, others, forget_weight=math.inf, retain_weight=HELD)
     output = edit.on_scores() if tower == "image" else edit.on_vectors()
     return Patch(outputs={tower: output}).folded(model).apply(model)
+
+
+def _between_unlike(rows: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean of the two rows of `kept` that each row is least like: [n, d], [m, d] -> [n, d]."""
+    unlike = (rows @ kept.T).topk(min(2, len(kept)), largest=False).indices
+    return kept[unlike].mean(1)
 
 
 def attacked(name: str, scene: Scene, before: Model, control: Model, forms: tuple[Forms, Forms]) -> Readings:

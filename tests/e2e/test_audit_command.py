@@ -86,6 +86,20 @@ def test_beside_a_model_that_never_saw_the_class(run: Run, patch: Path, tmp_path
     assert "Beside models that never saw it" in (tmp_path / "audit" / "summary.html").read_text()
 
 
+def test_a_budget_leaves_out_what_does_not_fit(run: Run, patch: Path, tmp_path: Path) -> None:
+    asked = ("--patch", str(patch), "--data", "sandbox:photo", "--suite", "fine_tuning,vocabulary")
+    code, shown, told = run("audit", *asked, "--budget", "0.001s", "--out", "none")
+    assert code == 0
+    record = Record.load(tmp_path / "none" / "record.json")
+    assert not record.readings
+    assert [one.probe for one in record.skipped] == ["fine_tuning", "vocabulary"]
+    assert "of the budget are left" in record.skipped[0].reason
+    assert "not made: vocabulary: it would take about" in shown
+    assert told.startswith("0 audits, about ")
+    assert run("audit", *asked, "--budget", "1 week")[0] == 2
+    assert "--budget 1 week: no duration" in run("audit", *asked, "--budget", "1 week")[2]
+
+
 def test_a_grade_that_is_reached_ends_well(run: Run, patch: Path) -> None:
     suite = ("--data", "sandbox", "--suite", "zero_shot")
     assert run("audit", "--patch", str(patch), *suite, "--require", "F1")[0] == 0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from clip_unlearn.cli import console
-from clip_unlearn.cli.flags import stay_offline
+from clip_unlearn.cli.flags import parse_seconds, stay_offline
 from clip_unlearn.cli.options import ForceOption, JsonOption, ModelOption, OfflineOption, SplitOption
 from clip_unlearn.core.record import Grade, Record
 from clip_unlearn.errors import SettingError
@@ -33,6 +33,10 @@ def audit(
     reference: Annotated[
         list[str] | None, typer.Option("--reference", help="Model that never saw the class. Repeatable.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Time for all of it: 90s, 5m or 2h; audits beyond are left out."),
+    ] = None,
     require: Annotated[
         Required | None, typer.Option("--require", help="Exit with code 3 where the grade is below this one.")
     ] = None,
@@ -43,11 +47,12 @@ def audit(
 ) -> None:
     """Attack an edit: try to bring the forgotten back, and grade what may be claimed."""
     stay_offline(offline)
+    within = None if budget is None else parse_seconds(budget, where="--budget")
     from clip_unlearn.core.config import build
     from clip_unlearn.core.patch import Patch
     from clip_unlearn.models.open import open_model
-    from clip_unlearn.runs.audit import audit as run_audit
-    from clip_unlearn.runs.audit import write
+    from clip_unlearn.report.numbers import seconds
+    from clip_unlearn.runs.audit import plan_audit, run_audit, write
     from clip_unlearn.runs.plan import check_output
     from clip_unlearn.runs.recipe import DataChoice
 
@@ -61,15 +66,17 @@ def audit(
     command = shlex.join(["clip-unlearn", *sys.argv[1:]])
     with console.progress():
         opened = open_model(where, offline=offline)
-        record = run_audit(
+        plan = plan_audit(
             opened,
             loaded,
             choice,
             suite=suite,
             support=support or "",
             references=[open_model(one, offline=offline) for one in reference or ()],
-            command=command,
+            budget=within,
         )
+        console.note(f"{len(plan.probes)} audits, about {seconds(plan.seconds)}")
+        record = run_audit(plan, command=command)
     if out is not None:
         write(record, out, force=force)
     _show(record, as_json=as_json, out=out)

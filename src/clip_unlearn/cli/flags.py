@@ -1,6 +1,7 @@
 """From a recipe file and flags to the values of one recipe."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,15 @@ def _place(settings: dict[str, Any], tables: list[str], pair: str) -> dict[str, 
         if not isinstance(settings, dict):
             raise SettingError(f"--set {pair!r} and another --set give '{table}' in two ways. Give one of them.")
     return settings
+
+
+def parse_seconds(text: str, *, where: str) -> float:
+    """Return the seconds of a duration: 90, 90s, 5m or 2h.
+
+    Raises:
+        SettingError: if it is no duration above zero.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if found is None or float(found[1]) == 0:
+        raise SettingError(f"{where} {text}: no duration. Give seconds, minutes or hours, as 90s, 5m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -7,6 +7,7 @@ from clip_unlearn.core.config import Config
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 
 Readings = tuple[Reading, ...]
 
@@ -25,6 +26,10 @@ class Probe(Config, abc.ABC):
 
     data: str = ""
     """Data source that the probe measures on, as `open_data` understands it; must not overlap with the evidence."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much a measurement takes beyond embedding all images once by both models."""
+        return Work(sentences=2 * size.classes * size.templates)
 
     @abc.abstractmethod
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

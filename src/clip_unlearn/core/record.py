@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final, get_args
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from clip_unlearn.core.config import Config
 from clip_unlearn.core.request import Request
@@ -220,6 +220,9 @@ class Record(Config):
 
     seconds: dict[str, float]
     """Wall time of each stage."""
+
+    estimated: dict[str, float] = Field(default_factory=dict)
+    """About how many seconds were foreseen for each stage, where that was said beforehand."""
 
     environment: Environment
     edit: Edit = "suppress"

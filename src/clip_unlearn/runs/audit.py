@@ -1,11 +1,13 @@
 """Attack a patch: audits and their grade as a record on disk."""
 
 import datetime
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import final
 
 from clip_unlearn.core.disclosure import leaks
 from clip_unlearn.core.grades import Evidence, grade
@@ -15,16 +17,41 @@ from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Origin, Reading, Record, Skipped, Source
 from clip_unlearn.core.recovery import recovery_ratios
+from clip_unlearn.core.work import Work
 from clip_unlearn.data.embed import embed_with_all
-from clip_unlearn.data.open import open_data
+from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.open import another_part, open_data
 from clip_unlearn.errors import SettingError, UndefinedError
 from clip_unlearn.files import atomic
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.environment import environment
+from clip_unlearn.runs.estimate import estimates, size_of, speed_of, within
 from clip_unlearn.runs.plan import make_probes, reported
 from clip_unlearn.runs.recipe import DataChoice
 from clip_unlearn.runs.run import RECORD_FILE
 from clip_unlearn.runs.suites import chosen
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuditPlan:
+    """Audits that can be made, with what they are made on."""
+
+    model: Model
+    patch: Patch
+    edited: Model
+    origin: Origin
+    images: ImageSet
+    probes: tuple[Probe, ...]
+    references: tuple[Model, ...]
+    skipped: tuple[Skipped, ...]
+    estimated: Mapping[str, float]
+    """About how many seconds each audit takes, on the references too; "embed" for embedding all images."""
+
+    @property
+    def seconds(self) -> float:
+        """Return about how long all of it takes."""
+        return sum(self.estimated.values())
 
 
 def audit(
@@ -35,14 +62,28 @@ def audit(
     suite: str = "quick",
     support: str = "",
     references: Sequence[Model] = (),
-    command: str = "",
 ) -> Record:
-    """Return the record of the audits of a suite on a patch, with its grade.
+    """Return the record of the audits of a suite on a patch, with its grade: `plan_audit`, then `run_audit`."""
+    return run_audit(plan_audit(model, patch, data, suite=suite, support=support, references=references))
+
+
+def plan_audit(
+    model: Model,
+    patch: Patch,
+    data: DataChoice,
+    *,
+    suite: str = "quick",
+    support: str = "",
+    references: Sequence[Model] = (),
+    budget: float | None = None,
+) -> AuditPlan:
+    """Return the audits of a suite on a patch, with an estimate of the time each takes.
 
     The request, and with it what is asked and what is retained, is the patch's own. Attacks that learn from images take
     them from `support`, and all of the data is measured; without it from the select part, and the audit part is.
     `references` are models that never saw what was forgotten: every audit is made on them too, and says how much of the
-    distance from them to the original is left (`core.recovery`).
+    distance from them to the original is left (`core.recovery`). Audits that a `budget` in seconds has no room for, in
+    the order of the suite, are left out with that reason.
 
     Raises:
         SettingError: if the patch does not say what it forgets.
@@ -53,30 +94,50 @@ def audit(
         raise SettingError("The patch does not say what it was to forget. Give one that a run has made.")
     names, settings = chosen(suite)
     data = DataChoice(path=data.path, split=reported(data, support))
-    images = open_data(data.path, split=data.split)
-    if support:
-        open_data(support)  # What is wrong with it is said before anything is computed.
+    images, learned = open_data(data.path, split=data.split), _support(data, support)
     probes, skipped = make_probes(names, data, labelled=bool(images.labels), support=support, settings=settings)
-    edited, seconds = patch.apply(model), {}
+    models, request = (model, patch.apply(model)), patch.origin.request
+    speed, times = speed_of(model, request), 1 + len(references)
+    embedding = speed.seconds(Work(images=len(images) * (1 + times)))
+    each = [times * one for one in estimates(probes, models, size_of(images, learned, request), speed)]
+    kept, left_out = within(probes, each, (math.inf if budget is None else budget) - embedding)
+    return AuditPlan(
+        model=model,
+        patch=patch,
+        edited=models[1],
+        origin=patch.origin,
+        images=images,
+        probes=kept,
+        references=tuple(references),
+        skipped=(*skipped, *left_out),
+        estimated={"embed": embedding}
+        | {_name(probe): takes for probe, takes in zip(probes, each, strict=True) if probe in kept},
+    )
+
+
+def run_audit(plan: AuditPlan, *, command: str = "") -> Record:
+    """Return the record of audits, with their grade; `command` is what repeats them."""
+    model, edited, origin, seconds = plan.model, plan.edited, plan.origin, {}
     begin = time.perf_counter()
-    before, _ = embed_with_all([model, edited], images, progress=partial(report, "embed"))
+    before, *_ = embed_with_all([model, edited, *plan.references], plan.images, progress=partial(report, "embed"))
     seconds["embed"] = round(time.perf_counter() - begin, 3)
-    readings, undefined = _measured(_Sides(model, edited, references), patch.origin, probes, seconds)
+    readings, undefined = _measured(plan, seconds)
     ratios, too_close = recovery_ratios(readings)
     return Record(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=command,
-        origin=patch.origin,
+        origin=origin,
         after=Source(where=f"{model.source.where} + patch", digest=edited.fingerprint),
-        data=Source(where=images.where, digest=images.digest, count=len(images)),
-        references=tuple(Source(where=one.source.where, digest=one.fingerprint) for one in references),
-        portable=patch.portable,
+        data=Source(where=plan.images.where, digest=plan.images.digest, count=len(plan.images)),
+        references=tuple(Source(where=one.source.where, digest=one.fingerprint) for one in plan.references),
+        portable=plan.patch.portable,
         seconds=seconds,
+        estimated={name: round(takes, 3) for name, takes in plan.estimated.items()},
         environment=environment(str(model.device)),
-        leaks=leaks(patch.origin.reach, "suppress"),
-        grade=grade(Evidence(readings=(*readings, *ratios), reach=patch.origin.reach)),
+        leaks=leaks(origin.reach, "suppress"),
+        grade=grade(Evidence(readings=(*readings, *ratios), reach=origin.reach)),
         readings=(*readings, *ratios),
-        skipped=(*skipped, *undefined, *too_close),
+        skipped=(*plan.skipped, *undefined, *too_close),
         quarantine=before.quarantine,
     )
 
@@ -93,32 +154,31 @@ def write(record: Record, out: Path, *, force: bool = False) -> None:
         summarise(record, folder)
 
 
-class _Sides(NamedTuple):
-    """The models of an audit."""
-
-    before: Model
-    after: Model
-    references: Sequence[Model]
-
-
-def _measured(
-    sides: _Sides, origin: Origin, probes: tuple[Probe, ...], seconds: dict[str, float]
-) -> tuple[tuple[Reading, ...], tuple[Skipped, ...]]:
+def _measured(plan: AuditPlan, seconds: dict[str, float]) -> tuple[tuple[Reading, ...], tuple[Skipped, ...]]:
     """Return the readings of all audits, and those that are not defined here; `seconds` gets the time of each."""
     readings: list[Reading] = []
     skipped: list[Skipped] = []
-    for done, probe in enumerate(probes):
-        name = type(probe).__module__.rpartition(".")[2]
-        report(f"audit: {name}", done, len(probes))
+    for done, probe in enumerate(plan.probes):
+        report(f"audit: {_name(probe)}", done, len(plan.probes))
         begin = time.perf_counter()
         try:
-            readings.extend(probe.measure(sides.before, sides.after, origin.request))
-            for reference in sides.references:
-                readings.extend(_of_reference(probe, sides.before, reference, origin))
+            readings.extend(probe.measure(plan.model, plan.edited, plan.origin.request))
+            for reference in plan.references:
+                readings.extend(_of_reference(probe, plan.model, reference, plan.origin))
         except UndefinedError as error:
-            skipped.append(Skipped(probe=name, reason=str(error)))
-        seconds[name] = round(time.perf_counter() - begin, 3)
+            skipped.append(Skipped(probe=_name(probe), reason=str(error)))
+        seconds[_name(probe)] = round(time.perf_counter() - begin, 3)
     return tuple(readings), tuple(skipped)
+
+
+def _name(probe: Probe) -> str:
+    return type(probe).__module__.rpartition(".")[2]
+
+
+def _support(data: DataChoice, support: str) -> int:
+    """Return how many images there are to learn from; what is wrong with them is said before anything is computed."""
+    where = support or another_part(data.path, "select")
+    return len(open_data(where)) if support or where != data.path else 0
 
 
 def _of_reference(probe: Probe, before: Model, reference: Model, origin: Origin) -> Iterator[Reading]:

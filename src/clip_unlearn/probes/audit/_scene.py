@@ -19,6 +19,7 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import share, worst
 from clip_unlearn.core.record import Reading, Subject
 from clip_unlearn.core.request import Request, key
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import class_texts, forget_indices, measured_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import Split, open_data
@@ -176,6 +177,12 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
     edit = ridge_edit(rows, goals, others, forget_weight=math.inf, retain_weight=HELD)
     output = edit.on_scores() if tower == "image" else edit.on_vectors()
     return Patch(outputs={tower: output}).folded(model).apply(model)
+
+
+def hiding(size: Size) -> Work:
+    """Return about how much it takes to make a control and to look at both models without the attack."""
+    names = (size.classes + size.background) * size.templates
+    return Work(images=2 * size.forgotten, sentences=names + 2 * size.classes * size.templates)
 
 
 def _between_unlike(rows: Tensor, kept: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.vectors import unit
@@ -40,6 +41,11 @@ class Disclosure(Audit):
 
     images: int = Field(default=300, ge=1)
     """Most images of other classes for the order by scores."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: some images of other classes and all names, by both models."""
+        names = 2 * (size.classes + size.background) * size.templates
+        return Work(images=2 * min(size.support, self.images), sentences=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -14,10 +14,11 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
 from clip_unlearn.core.training import Descent
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.feed import PairFeed
 from clip_unlearn.data.pairs import Pairs, retained_pairs
 from clip_unlearn.maths.contrastive import contrastive
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene, open_support
 
 
 @final
@@ -54,6 +55,14 @@ class FineTuning(Audit):
 
     count: int = Field(default=100, ge=1)
     """Most images of the forgotten to look at."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: two trainings at every rate with looks."""
+        looks = 1 + -(-self.steps // self.check_every)
+        shown, trainings = min(size.forgotten, self.count), 2 * len(self.rates)
+        names = trainings * looks * size.classes * size.templates
+        looked = Work(images=trainings * looks * shown, sentences=names)
+        return hiding(size) + looked + Work(trained=trainings * self.steps * self.batch)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the accuracy at every look and the best one, of the edited model and of the control.

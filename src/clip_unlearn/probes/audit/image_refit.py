@@ -10,12 +10,13 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene, open_support
 
 
 @final
@@ -43,6 +44,12 @@ class ImageRefit(Audit):
 
     images: int = Field(default=1000, ge=1)
     """Most images of other classes to learn from."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the support and the forgotten, by each tower that differs."""
+        learned = min(size.support, self.images) + size.forgotten
+        towers = 1 if before.shares_features(after, "image") else 2
+        return hiding(size) + Work(images=towers * learned + 2 * size.forgotten, sentences=3 * size.classes)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -12,6 +12,7 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import parts
 from clip_unlearn.core.record import Better
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import Answers, answers, forget_indices, measured_images
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.scores import cosines
@@ -33,6 +34,10 @@ class ImageSearch(Audit):
 
     places: int = Field(default=10, ge=1)
     """How many of the nearest images count for the precision."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: nothing beyond the embeddings that every run has."""
+        return Work()
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -10,9 +10,10 @@ from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import share
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.affine import AffineMap
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene
 from clip_unlearn.probes.audit._weights import changed_weights
 
 NAME: Final = "interpolation accuracy"
@@ -41,6 +42,12 @@ class Interpolation(Audit):
 
     alphas: tuple[float, ...] = Field(default=(0.1, 0.2, 0.4, 0.6, 0.8), min_length=1)
     """Shares of the way back, in (0, 1); at least one up to 0.2."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the forgotten and all names at every alpha, of edit and control."""
+        models = len(self.alphas) + sum(alpha <= NEAR for alpha in self.alphas) + 2
+        names = models * size.classes * size.templates
+        return hiding(size) + Work(images=models * min(size.forgotten, self.images), sentences=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

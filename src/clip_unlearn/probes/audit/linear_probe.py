@@ -11,6 +11,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import parts
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.logistic import fit_logistic
 from clip_unlearn.maths.scores import ranks
@@ -42,6 +43,10 @@ class LinearProbe(Audit):
 
     penalty: float = Field(default=1.0, gt=0)
     """Weight of half the squared norm of the classifier."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the images to learn from by both models, embedding and layer below."""
+        return Work(images=4 * min(size.support, size.classes * 4 * max(self.shots)) + 2 * size.forgotten)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -12,8 +12,9 @@ from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import share
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene
 from clip_unlearn.probes.audit._weights import by_module, changed_weights
 
 NAME = "module revert accuracy"
@@ -42,6 +43,15 @@ class ModuleRevert(Audit):
 
     each: Literal["module", "tensor"] = "module"
     """What is put back at a time: a module, or a single tensor."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the forgotten and all names, for every module put back."""
+        changed = changed_weights(before, after)
+        groups = by_module(changed) if self.each == "module" else {name: (name,) for name in changed}
+        images = 4 + sum(bool(used(before, "image", names)) for names in groups.values())
+        texts = 4 + sum(bool(used(before, "text", names)) for names in groups.values())
+        shown = min(size.forgotten, self.images)
+        return hiding(size) + Work(images=images * shown, sentences=texts * size.classes * size.templates)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

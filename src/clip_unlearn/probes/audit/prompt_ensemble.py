@@ -11,6 +11,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import shares
 from clip_unlearn.core.request import Concept, Request, key
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import answers, measured_images
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.prompts import thesaurus
@@ -34,6 +35,10 @@ class PromptEnsemble(Audit):
 
     sentences: str = "varied"
     """Template set, file or sentence, as `--templates` takes it."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: all classes in every sentence, by both models."""
+        return Work(sentences=2 * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -11,6 +11,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import parts
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import unit
@@ -41,6 +42,10 @@ class Prototype(Audit):
 
     examples: int = Field(default=20, ge=1)
     """Images of each other class that the gap is measured on."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the images to learn from by both models."""
+        return Work(images=2 * min(size.support, size.classes * self.examples))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -14,6 +14,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import means
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.probes.audit._few import Examples, open_examples
@@ -55,6 +56,12 @@ class Relearning(Audit):
 
     share: float = Field(default=0.9, gt=0, le=1)
     """Part of the original's accuracy at which the class counts as learned again."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the images to learn from by each tower that differs."""
+        towers = 1 if before.shares_features(after, "image") else 2
+        learned = min(size.support, size.classes * 4 * self.shots)
+        return Work(images=towers * (learned + size.forgotten) + size.forgotten, sentences=size.classes)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the steps that the original and the edited model need, and their paired change over the draws.

@@ -13,8 +13,9 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.maths.rounding import pruned, quantised, steps_of
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene
 from clip_unlearn.probes.audit._weights import changed_weights, rewritten
 
 
@@ -45,6 +46,12 @@ class Rounding(Audit):
 
     prune: tuple[float, ...] = (0.1, 0.3, 0.5)
     """Shares of the smallest entries of every matrix that are dropped."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the forgotten and all names in every form, of edit and control."""
+        models = 2 * (len(self.bits) + len(self.prune) + 2) + 2
+        names = models * size.classes * size.templates
+        return hiding(size) + Work(images=models * min(size.forgotten, self.images), sentences=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

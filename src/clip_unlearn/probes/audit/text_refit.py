@@ -13,13 +13,14 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import mean_unit_rows, unit
 from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, read_texts, text_rows
-from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, open_scene, open_support
+from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene, open_support
 
 
 @final
@@ -46,6 +47,14 @@ class TextRefit(Audit):
 
     images: int = Field(default=1000, ge=1)
     """Most images of other classes to learn from."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: as of `image_refit`, and all names by each text tower that differs."""
+        learned = min(size.support, self.images) + size.forgotten
+        images = 1 if before.shares_features(after, "image") else 2
+        texts = 1 if before.shares_features(after, "text") else 2
+        names = texts * (size.classes + size.background) * size.templates
+        return hiding(size) + Work(images=images * learned + 2 * size.forgotten, sentences=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

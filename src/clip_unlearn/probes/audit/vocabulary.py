@@ -12,6 +12,7 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import shares, worst
 from clip_unlearn.core.record import Subject
 from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.probes.audit._scene import Scene, open_scene
@@ -38,6 +39,10 @@ class Vocabulary(Audit):
 
     sizes: tuple[int, ...] = (10, 100, 1000)
     """How many nouns stand beside the name."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: the largest set of nouns and the forgotten, by both models."""
+        return Work(images=2 * size.forgotten, sentences=2 * (max(self.sizes) + size.classes) * size.templates)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

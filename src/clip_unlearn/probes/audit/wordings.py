@@ -13,6 +13,7 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import share, worst
 from clip_unlearn.core.record import Reading, Subject
 from clip_unlearn.core.request import Concept, Request, key
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import Answers, answers, measured_images
 from clip_unlearn.maths.vectors import unit
 from clip_unlearn.prompts import kinds, thesaurus
@@ -62,6 +63,11 @@ class Wordings(Audit):
 
     sentences: str = "varied"
     """Template set, file or sentence, as `--templates` takes it."""
+
+    def work(self, before: Model, after: Model, size: Size) -> Work:
+        """Return about how much it takes: all classes in every form and sentence, by both models."""
+        forms = len(FORMS) + len((PLAIN, PLURAL))
+        return Work(sentences=2 * forms * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

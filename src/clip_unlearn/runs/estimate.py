@@ -1,0 +1,97 @@
+"""How long audits will take, from the speed of the model at hand; and which of them a budget has room for."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import torch
+
+from clip_unlearn.core.model import Model
+from clip_unlearn.core.probe import Probe
+from clip_unlearn.core.record import Skipped
+from clip_unlearn.core.request import Request
+from clip_unlearn.core.work import Size, Work
+from clip_unlearn.data.images import ImageSet
+
+IMAGES: Final = 25
+SENTENCES: Final = 64
+"""How many are timed."""
+
+BACK: Final = 2.0
+"""How much longer the way back takes than the way there."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Seconds that a model takes."""
+
+    image: float
+    """For an image through the image tower."""
+
+    sentence: float
+    """For a sentence through the text tower."""
+
+    def seconds(self, work: Work) -> float:
+        """Return how long so much work takes; what comes beside the towers is not counted."""
+        trained = (1 + BACK) * (self.image + self.sentence)
+        return work.images * self.image + work.sentences * self.sentence + work.trained * trained
+
+
+@torch.no_grad()
+def speed_of(model: Model, request: Request) -> Speed:
+    """Return the speed of a model, timed on blank pictures and on sentences of the request; the better of two turns."""
+    space = model.adapter.pixels
+    blank = torch.zeros(IMAGES, 3, space.height, space.width, device=model.device)
+    names = (*request.forget_names, *request.retain, *request.background)
+    sentences = [text for text in request.sentences(names)][:SENTENCES]
+    return Speed(
+        image=_seconds(lambda: model.images(blank)) / IMAGES,
+        sentence=_seconds(lambda: model.texts(sentences)) / len(sentences),
+    )
+
+
+def size_of(images: ImageSet, support: int, request: Request) -> Size:
+    """Return what the audits of a request are made on."""
+    asked = {images.class_index(name) for name in request.forget_names} if images.labels else set()
+    return Size(
+        images=len(images),
+        forgotten=sum(label in asked for label in images.labels),
+        support=support,
+        classes=len(images.classes),
+        background=len({*request.retain, *request.background}),
+        templates=len(request.templates),
+    )
+
+
+def estimates(probes: Sequence[Probe], models: tuple[Model, Model], size: Size, speed: Speed) -> tuple[float, ...]:
+    """Return about how many seconds each audit takes on the original and the edited model."""
+    return tuple(speed.seconds(probe.work(*models, size)) for probe in probes)
+
+
+def within(
+    probes: Sequence[Probe], seconds: Sequence[float], budget: float
+) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
+    """Return the audits that fit into a budget in seconds, in their order, and those that do not."""
+    kept: list[Probe] = []
+    left_out: list[Skipped] = []
+    left = budget
+    for probe, takes in zip(probes, seconds, strict=True):
+        if takes <= left:
+            kept.append(probe)
+            left -= takes
+        else:
+            reason = f"it would take about {takes:.0f} s, and {max(0.0, left):.0f} s of the budget are left"
+            left_out.append(Skipped(probe=type(probe).__module__.rpartition(".")[2], reason=reason))
+    return tuple(kept), tuple(left_out)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Return the shorter of two turns: the first one pays for what is set up once."""
+    turns = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        call()
+        turns.append(time.perf_counter() - begin)
+    return min(turns)

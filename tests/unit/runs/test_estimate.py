@@ -1,0 +1,89 @@
+"""Time estimates of audits: the sum by hand, what a budget has room for, and counts that follow the settings."""
+
+import pytest
+
+from clip_unlearn import probes
+from clip_unlearn.cli.flags import parse_seconds
+from clip_unlearn.core.audit import Audit
+from clip_unlearn.core.probe import Probe
+from clip_unlearn.core.request import Concept, Request
+from clip_unlearn.core.work import Size, Work
+from clip_unlearn.data.open import open_data
+from clip_unlearn.errors import SettingError
+from clip_unlearn.methods.redirect import Redirect
+from clip_unlearn.models.open import open_model
+from clip_unlearn.probes.audit.fine_tuning import FineTuning
+from clip_unlearn.probes.audit.image_refit import ImageRefit
+from clip_unlearn.probes.audit.module_revert import ModuleRevert
+from clip_unlearn.probes.audit.wordings import Wordings
+from clip_unlearn.runs.estimate import Speed, estimates, size_of, speed_of, within
+from clip_unlearn.sandbox.classes import CLASS_NAMES
+
+SIZE = Size(images=900, forgotten=30, support=500, classes=28, background=27, templates=2)
+REQUEST = Request(forget=(Concept(name="mug"),), retain=tuple(name for name in CLASS_NAMES if name != "mug"))
+
+
+def test_seconds_by_hand() -> None:
+    """A pair of training is there and back: three times an image and a sentence."""
+    speed = Speed(image=0.1, sentence=0.01)
+    assert speed.seconds(Work(images=20, sentences=100, trained=10)) == pytest.approx(2 + 1 + 3.3)
+    assert (Work(images=1) + Work(sentences=2, trained=3)) == Work(images=1, sentences=2, trained=3)
+
+
+def test_what_is_made_on_what() -> None:
+    images = open_data("sandbox:photo", split="audit")
+    size = size_of(images, 500, REQUEST)
+    assert (size.images, size.forgotten) == (len(images), images.labels.count(CLASS_NAMES.index("mug")))
+    assert (size.support, size.classes, size.background, size.templates) == (500, 28, 27, len(REQUEST.templates))
+
+
+@pytest.mark.parametrize("name", [name for name in probes.names() if issubclass(probes.find(name), Audit)])
+def test_every_audit_says_how_much_it_takes(name: str) -> None:
+    model = open_model("sandbox")
+    edited = Redirect().forget(model, REQUEST).folded(model).apply(model)
+    work = probes.find(name)().work(model, edited, SIZE)
+    assert min(work.images, work.sentences, work.trained) >= 0
+    assert name == "image_search" or work != Work()
+
+
+def test_counts_follow_the_settings() -> None:
+    model = open_model("sandbox")
+    edited = Redirect().forget(model, REQUEST).folded(model).apply(model)
+
+    def work(probe: Probe) -> Work:
+        return probe.work(model, edited, SIZE)
+
+    assert work(FineTuning(steps=100, rates=(0.1, 0.2))).trained == 2 * 2 * 100 * 64
+    assert work(ImageRefit(images=100)).images < work(ImageRefit(images=400)).images
+    assert work(ImageRefit(images=400)).images == work(ImageRefit()).images - 100  # No more than there are.
+    assert work(Wordings(sentences="a {}")).sentences == work(Wordings()).sentences / 12
+    assert work(ModuleRevert(images=10)).images < work(ModuleRevert()).images
+
+
+def test_a_budget_is_spent_in_the_order_of_the_suite() -> None:
+    every = (Wordings(), FineTuning(), ImageRefit())
+    kept, left_out = within(every, (5, 100, 4), 10)
+    assert kept == (every[0], every[2])
+    assert [one.probe for one in left_out] == ["fine_tuning"]
+    assert left_out[0].reason == "it would take about 100 s, and 5 s of the budget are left"
+    assert within(every, (5, 100, 4), -3)[0] == ()
+
+
+def test_the_speed_of_a_model_is_measured() -> None:
+    model = open_model("sandbox")
+    speed = speed_of(model, REQUEST)
+    assert 0 < speed.image < 1
+    assert 0 < speed.sentence < 1
+    (one,) = estimates([Wordings()], (model, model), SIZE, speed)
+    assert one == pytest.approx(speed.sentence * Wordings().work(model, model, SIZE).sentences)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2 h ", 7200)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_seconds(text, where="--budget") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "5d", "a m", "1e9"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(SettingError, match="--budget"):
+        parse_seconds(text, where="--budget")

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := src tests benchmarks tools
 
-.PHONY: setup demo test check full sandbox lock docs test-transformers-4 clean
+.PHONY: setup demo test check full sandbox lab lock docs test-transformers-4 clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ test-transformers-4: .overlay/.installed
 # Retrain the embedded models and oracles from seeds.
 sandbox: setup
 	$(BIN)/python -m clip_unlearn.sandbox.train
+
+# Train the population that audits are tried on (once, kept in the cache) and measure what each audit is worth.
+lab: setup
+	$(BIN)/python benchmarks/lab.py
 
 docs: setup
 	$(BIN)/python tools/generate_docs.py

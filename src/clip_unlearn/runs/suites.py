@@ -19,7 +19,7 @@ QUICK: Final = (
     "module_revert",
     "disclosure",
 )
-STANDARD: Final = (*QUICK, "fine_tuning", "rounding", "interpolation", "linear_probe", "prototype")
+STANDARD: Final = (*QUICK, "fine_tuning", "rounding", "interpolation", "linear_probe", "prototype", "relearning")
 SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": STANDARD}
 """quick: what needs few passes. standard: all. full: all, with more images, steps and draws."""
 
@@ -32,6 +32,7 @@ FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "interpolation": {"images": 100_000, "alphas": tuple(step / 10 for step in range(1, 10))},
     "linear_probe": {"draws": 10},
     "prototype": {"draws": 10},
+    "relearning": {"draws": 10, "steps": 100},
 }
 """Settings of the full suite beyond the defaults."""
 

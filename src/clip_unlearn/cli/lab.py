@@ -7,9 +7,15 @@ import typer
 
 from clip_unlearn.cli import console
 from clip_unlearn.cli.options import JsonOption
+from clip_unlearn.errors import SettingError
 
 if TYPE_CHECKING:
+    from clip_unlearn.core.distance import Estimate
     from clip_unlearn.core.validation import Separation, Validation
+
+
+SORTS = {"unseen": "never seen", "word": "word alone"}
+"""What the sorts of models that never saw the class are called in tables."""
 
 
 def lab(
@@ -21,17 +27,26 @@ def lab(
         int, typer.Option("--seeds", help="Models of each sort and class; there are three sorts and three classes.")
     ] = 6,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes, one thread each.")] = os.cpu_count() or 1,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Instead of audits: how far this method comes to never having seen.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try audits on small models that hold a class and on models that never saw it; what was measured is kept."""
+    """Try audits, or a method, on small models that hold a class and on models that never saw it; all is kept."""
     from clip_unlearn.runs import lab as run
+
+    missing = run.untrained(seeds)
+    if missing:
+        console.note(f"{missing} models to train, about {max(1, round(missing / 2 / max(1, jobs)))} minutes")
+    if method is not None:
+        if audits:
+            raise SettingError("Audits and --method are two questions. Give one of them.")
+        _show_method(method, seeds=seeds, jobs=jobs, as_json=as_json)
+        return
     from clip_unlearn.runs.lab_table import validations
     from clip_unlearn.runs.suites import chosen
 
     names, _ = chosen(",".join(audits or ["standard"]))
-    missing = run.untrained(seeds)
-    if missing:
-        console.note(f"{missing} models to train, about {max(1, round(missing / 2 / max(1, jobs)))} minutes")
     with console.progress():
         rows = validations(run.measure(names, seeds=seeds, jobs=jobs))
     if as_json:
@@ -42,6 +57,33 @@ def lab(
         ("", "holds it", "hidden", "never seen", "AUC", "word alone", "AUC", "alarms", ""),
         [_row(one) for one in rows],
     )
+
+
+def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
+    from clip_unlearn import methods
+    from clip_unlearn.runs.lab_distance import distances
+
+    with console.progress():
+        found = distances(methods.find(method)(), seeds=seeds, jobs=jobs)
+    if as_json:
+        console.show_json([one.model_dump(mode="json") for one in found])
+        return
+    figures = {
+        "distance of log odds (KS)": "kolmogorov_smirnov",
+        "  between two never-taught ones": "kolmogorov_smirnov_floor",
+        "tug of war (ToW), 1 is best": "tug_of_war",
+        "  between two never-taught ones ": "tug_of_war_floor",
+        "attacker's AUC (U-LiRA), 0.5 is best": "likelihood_ratio",
+    }
+    console.show_texts(
+        f"{method} on {found[0].count} models, beside as many that never saw the class",
+        ("", *(SORTS[one.sort] for one in found)),
+        [[label, *(_estimate(getattr(one, field)) for one in found)] for label, field in figures.items()],
+    )
+
+
+def _estimate(one: "Estimate") -> str:
+    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
 
 
 def _row(one: "Validation") -> list[str]:

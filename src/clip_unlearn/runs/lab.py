@@ -4,9 +4,10 @@ import inspect
 import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -89,26 +90,42 @@ def measure(audits: Sequence[str], *, seeds: int = SEEDS, jobs: int = 1) -> Mapp
         UnknownNameError: if there is no such audit.
         SettingError: if there is no model or no process.
     """
+    every, codes = trios(seeds), {name: _code(name) for name in audits}
+    for_all(every, partial(_work, codes=codes), jobs=jobs)
+    return {name: tuple(_read(_readings_path(name, code, trio)) for trio in every) for name, code in codes.items()}
+
+
+def for_all(every: Sequence[Trio], work: Callable[[Trio], None], *, jobs: int) -> None:
+    """Do something for all threes of models, in so many processes.
+
+    Raises:
+        SettingError: if there is no process.
+    """
     if jobs < 1:
         raise SettingError(f"--jobs {jobs}: the lab needs at least one process.")
-    every, folder = trios(seeds), lab_folder()
-    codes = {name: _code(name) for name in audits}
-    build_pool("train", population.PICTURES, folder)
-    for done, _ in enumerate(_each(folder, every, codes, jobs), start=1):
+    build_pool("train", population.PICTURES, lab_folder())
+    for done, _ in enumerate(_each(every, work, jobs), start=1):
         report("lab: three models of a class", done, len(every))
-    return {
-        name: tuple(_read(_readings_path(folder, name, code, trio)) for trio in every) for name, code in codes.items()
-    }
 
 
-def _each(folder: Path, every: Sequence[Trio], codes: Mapping[str, str], jobs: int) -> Iterator[str]:
-    """Train and measure what is missing, and yield a name after every three models."""
+def opened(trio: Trio) -> Mapping[Sort, Model]:
+    """Return the three models, which are trained where they are not there yet."""
+    folder = lab_folder()
+    missing = [one for sort in SORTS if not _path(folder, one := trio.member(sort)).exists()]
+    if missing:
+        pool = build_pool("train", population.PICTURES, folder)
+        for member in missing:
+            population.train_member(member, pool, _path(folder, member))
+    return {sort: open_model(_path(folder, trio.member(sort))) for sort in SORTS}
+
+
+def _each(every: Sequence[Trio], work: Callable[[Trio], None], jobs: int) -> Iterator[None]:
     if jobs == 1:
-        yield from (_work(folder, trio, codes) for trio in every)
+        yield from map(work, every)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(every)), mp_context=context, initializer=_one_thread) as workers:
-        running = [workers.submit(_work, folder, trio, codes) for trio in every]
+        running = [workers.submit(work, trio) for trio in every]
         yield from (job.result() for job in as_completed(running))
 
 
@@ -116,31 +133,20 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _work(folder: Path, trio: Trio, codes: Mapping[str, str]) -> str:
-    missing = {
-        name: path for name, code in codes.items() if not (path := _readings_path(folder, name, code, trio)).exists()
-    }
-    _train(folder, [trio.member(sort) for sort in SORTS])
-    if not missing:
-        return trio.name
-    models = {sort: open_model(_path(folder, trio.member(sort))) for sort in SORTS}
+def _work(trio: Trio, *, codes: Mapping[str, str]) -> None:
+    """Measure what is missing of three models."""
+    paths = {name: _readings_path(name, code, trio) for name, code in codes.items()}
+    models = opened(trio)
     request = completed(models["knowing"], trio.request, other_names="auto", background="nouns")
-    for name, path in missing.items():
+    for name, path in paths.items():
+        if path.exists():
+            continue
         begin = time.perf_counter()
         found = {
             sort: [one.model_dump(mode="json") for one in _readings(name, models, sort, request)] for sort in SORTS
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(path, {"seconds": time.perf_counter() - begin, "readings": found})
-    return trio.name
-
-
-def _train(folder: Path, wanted: Iterable[Member]) -> None:
-    missing = [one for one in wanted if not _path(folder, one).exists()]
-    if missing:
-        pool = build_pool("train", population.PICTURES, folder)
-        for member in missing:
-            population.train_member(member, pool, _path(folder, member))
 
 
 def _readings(name: str, models: Mapping[Sort, Model], sort: Sort, request: Request) -> tuple[Reading, ...]:
@@ -160,8 +166,8 @@ def _path(folder: Path, member: Member) -> Path:
     return folder / "models" / member.name
 
 
-def _readings_path(folder: Path, audit: str, code: str, trio: Trio) -> Path:
-    return folder / "readings" / f"{audit}-{code}" / f"{trio.name}.json"
+def _readings_path(audit: str, code: str, trio: Trio) -> Path:
+    return lab_folder() / "readings" / f"{audit}-{code}" / f"{trio.name}.json"
 
 
 def _code(name: str) -> str:

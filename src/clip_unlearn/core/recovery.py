@@ -16,8 +16,11 @@ CLOSE: Final = 0.1
 """Least distance of original and reference, by its 95 % interval, on which a ratio says anything."""
 
 DRAWS: Final = 20_000
-ASIDE: Final = ("retain", "neighbour", "class", "domain", "largest change", "disclosure", "over-forgetting")
-"""How the names of readings begin that are not shares of the forgotten, or repeat another."""
+SHARES: Final = ("accuracy", "precision at 10")
+"""How the names of readings end that are shares of the images of the forgotten, or hold it before a comma."""
+
+ASIDE: Final = ("retain", "neighbour", "class", "domain")
+"""How those begin that are about others, or repeat another."""
 
 Outcome = tuple[tuple[Reading, ...], tuple[Skipped, ...]]
 
@@ -58,7 +61,7 @@ def _names(readings: Sequence[Reading]) -> Iterator[str]:
     """Yield the names that a reference has a reading of: of attempts the worst alone, each name once."""
     names = dict.fromkeys(one.name for one in readings if one.subject == "reference")
     for name in names:
-        if not name.startswith(ASIDE) and f"{WORST}{name}" not in names:
+        if name.partition(",")[0].endswith(SHARES) and not name.startswith(ASIDE) and f"{WORST}{name}" not in names:
             yield name
 
 

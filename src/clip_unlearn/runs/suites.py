@@ -19,7 +19,16 @@ QUICK: Final = (
     "module_revert",
     "disclosure",
 )
-STANDARD: Final = (*QUICK, "fine_tuning", "rounding", "interpolation", "linear_probe", "prototype", "relearning")
+STANDARD: Final = (
+    *QUICK,
+    "fine_tuning",
+    "rounding",
+    "interpolation",
+    "linear_probe",
+    "prototype",
+    "relearning",
+    "inner_layers",
+)
 SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": STANDARD}
 """quick: what needs few passes. standard: all. full: all, with more images, steps and draws."""
 

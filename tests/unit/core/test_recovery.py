@@ -64,6 +64,8 @@ def test_what_has_no_reference_or_is_about_others_has_no_ratio() -> None:
     assert recovery_ratios(sides(90, 10)) == ((), ())
     assert recovery_ratios([share(9, 10, "reference"), share(9, 10, "after")]) == ((), ())
     assert recovery_ratios(sides(90, 10, 5, name="retain accuracy")) == ((), ())
+    assert recovery_ratios(sides(90, 10, 5, name="5-shot relearning steps")) == ((), ())
+    assert len(recovery_ratios(sides(90, 10, 5, name="1-shot probe accuracy, embedding"))[0]) == 1
 
 
 def test_attempts_beside_the_worst_have_no_ratio_of_their_own() -> None:

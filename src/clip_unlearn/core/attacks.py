@@ -13,9 +13,21 @@ WORST: Final = "worst "
 UNATTACKED: Final = "without the attack"
 """What a reading is about that an attack is compared with."""
 
-QUALIFIED: Final[frozenset[str]] = frozenset()
+QUALIFIED: Final[frozenset[str]] = frozenset(
+    {
+        "wording accuracy",
+        "ensemble accuracy",
+        "image refit accuracy",
+        "text refit accuracy",
+        "module revert accuracy",
+        "fine-tuning accuracy",
+        "rounding accuracy",
+        "interpolation accuracy",
+    }
+)
 """Attacks, by what their reading is called, that tell models which hold a class from models that never saw it with an
-AUC of at least 0.95, over at least ten of each. None yet: until then no grade above F2 is given."""
+AUC of at least 0.95 against both sorts of them, over 18 models each (benchmarks/results/lab.md). No grade uses others
+as evidence that something is gone."""
 
 
 def has_power(before: Reading, control: Reading) -> bool:

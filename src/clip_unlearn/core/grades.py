@@ -185,7 +185,7 @@ def _attack(evidence: Evidence, name: str, lines: int) -> GradeLine:
     if name in MECHANISMS and not (before and control and has_power(before, control)):
         return _line("F3", what, f"{why}; without power here, so it shows nothing")
     if name not in evidence.qualified:
-        return _line("F3", what, f"{why}; descriptive only, because this attack is not validated yet")
+        return _line("F3", what, f"{why}; descriptive only, because it was not shown to tell who holds a class")
     return _line("F3", what, why, passed=passed)
 
 

@@ -133,7 +133,7 @@ def test_an_attack_that_is_not_validated_counts_for_nothing() -> None:
     found = graded(*prompt(), *wordings(), *vocabulary(), *attacks(), qualified=ALL - {"rounding accuracy"})
     assert found.grade == "F2"
     assert "descriptive only" in why(found, "attack: rounding")
-    assert grade(Evidence(readings=(*prompt(), *wordings(), *vocabulary(), *attacks()), reach=DEEP)).grade == "F2"
+    assert grade(Evidence(readings=(*prompt(), *wordings(), *vocabulary(), *attacks()), reach=DEEP)).grade == "F3"
 
 
 def test_an_edit_of_the_last_layer_ends_at_f2_whatever_was_measured() -> None:

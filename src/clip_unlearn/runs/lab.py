@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -75,7 +75,12 @@ def trios(seeds: int) -> tuple[Trio, ...]:
 
 def lab_folder() -> Path:
     """Return where the population of this version of world and training is kept, with all measurements on it."""
-    return cache_folder() / "lab" / population.digest()[:16]
+    return cache_folder() / "lab" / _version()
+
+
+@cache
+def _version() -> str:
+    return population.digest()[:16]
 
 
 def untrained(seeds: int) -> int:
@@ -136,11 +141,12 @@ def _one_thread() -> None:
 def _work(trio: Trio, *, codes: Mapping[str, str]) -> None:
     """Measure what is missing of three models."""
     paths = {name: _readings_path(name, code, trio) for name, code in codes.items()}
+    missing = {name: path for name, path in paths.items() if not path.exists()}
+    if not missing:
+        return
     models = opened(trio)
     request = completed(models["knowing"], trio.request, other_names="auto", background="nouns")
-    for name, path in paths.items():
-        if path.exists():
-            continue
+    for name, path in missing.items():
         begin = time.perf_counter()
         found = {
             sort: [one.model_dump(mode="json") for one in _readings(name, models, sort, request)] for sort in SORTS

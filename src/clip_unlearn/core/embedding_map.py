@@ -77,6 +77,16 @@ def used(model: Model, tower: TowerName, names: Sequence[str]) -> tuple[str, ...
     return tuple(name for name in names if name in found)
 
 
+def shares_features(model: Model, other: Model, tower: TowerName) -> bool:
+    """Return True when both models have the same features before a tower's last layer, sharing all weights below it."""
+    readout = model.readout(tower)
+    if readout is None or other.readout(tower) != readout or model.weights.keys() != other.weights.keys():
+        return False
+    own = {readout.weight, readout.bias}
+    changed = [name for name, weight in model.weights.items() if other.weights[name] is not weight and name not in own]
+    return not used(model, tower, changed)
+
+
 def _embed_anything(model: Model, tower: TowerName) -> Tensor:
     if tower == "text":
         return model.texts(["a"])

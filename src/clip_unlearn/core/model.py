@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, Literal, TypeAlias, TypeVar, final
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar, final
 
 import torch
 from PIL.Image import Image
@@ -103,6 +103,16 @@ class Adapter:
     """Name of the weight that is added to all logits, in families trained with a sigmoid loss."""
 
 
+class TextMemory(Protocol):
+    """Rows of sentences that a text tower gave before."""
+
+    def rows(
+        self, model: "Model", sentences: Sequence[str], encode: Callable[[nn.Module, Tokens], Tensor], *, below: bool
+    ) -> Tensor:
+        """Return what `encode` gives for sentences, from memory where they were asked before."""
+        ...
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
@@ -117,6 +127,9 @@ class Model:
     outputs: Mapping[TowerName, AffineMap] = field(default_factory=dict)
     """Maps applied to the embeddings, for edits that no weight of the family can hold."""
 
+    memory: "TextMemory | None" = None
+    """Sentences that were embedded before; see `core.text_memory`."""
+
     def images(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of a pixel batch [n, 3, height, width], not normalised: [n, d]."""
         # Convolutions of processors run faster on pixels that lie together by place; transformers do not mind.
@@ -125,12 +138,13 @@ class Model:
         return self._mapped("image", self.adapter.image.embed(self.module, there))
 
     def texts(self, sentences: Sequence[str]) -> Tensor:
-        """Return the embeddings of sentences, not normalised: [n, d].
-
-        Each batch is padded to its own longest sentence, and sentences are sorted by length first, so that short
-        texts do not pay for long ones.
-        """
-        return self._mapped("text", self._in_batches(self.adapter.text.embed, sentences))
+        """Return the embeddings of sentences, not normalised: [n, d]."""
+        memory, embed = self._recalling, self.adapter.text.embed
+        if memory is None:
+            return self._mapped("text", self.encode_texts(embed, sentences))
+        if self.adapter.text.features is None or self.adapter.text.readout is None:
+            return self._mapped("text", memory.rows(self, sentences, embed, below=False))
+        return self.read_out("text", memory.rows(self, sentences, self.adapter.text.features, below=True))
 
     def image_features(self, pixels: Tensor) -> Tensor | None:
         """Return what the image tower holds before its readout, [n, D], or None where the family cannot tell."""
@@ -139,8 +153,26 @@ class Model:
 
     def text_features(self, sentences: Sequence[str]) -> Tensor | None:
         """Return what the text tower holds before its readout, [n, D], or None where the family cannot tell."""
-        features = self.adapter.text.features
-        return None if features is None else self._in_batches(features, sentences)
+        features, memory = self.adapter.text.features, self._recalling
+        if features is None:
+            return None
+        if memory is None:
+            return self.encode_texts(features, sentences)
+        return memory.rows(self, sentences, features, below=True)
+
+    def encode_texts(self, encode: Callable[[nn.Module, Tokens], Tensor], sentences: Sequence[str]) -> Tensor:
+        """Return what a function of the text tower gives for sentences, one row each.
+
+        Each batch is padded to its own longest sentence, and sentences are sorted by length first, so that short
+        texts do not pay for long ones.
+        """
+        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+        parts = []
+        for start in range(0, len(order), TEXT_BATCH):
+            tokens = self.adapter.tokenize([sentences[index] for index in order[start : start + TEXT_BATCH]])
+            parts.append(encode(self.module, {name: value.to(self.device) for name, value in tokens.items()}))
+        back = torch.tensor(order, device=self.device).argsort()
+        return torch.cat(parts)[back]
 
     def read_out(self, tower: TowerName, features: Tensor) -> Tensor:
         """Return the embeddings of features before the readout: h W^T + b, then the output map. [n, D] -> [n, d].
@@ -152,14 +184,6 @@ class Model:
         if readout is None:
             raise ValueError(f"the {tower} tower has no readout")
         return self._mapped(tower, readout.of(features, self.weights))
-
-    def shares_features(self, other: "Model", tower: TowerName) -> bool:
-        """Return True when both models have the same features before the readout, because all weights are shared."""
-        readout = self.readout(tower)
-        if readout is None or other.readout(tower) != readout or self.weights.keys() != other.weights.keys():
-            return False
-        own = {readout.weight, readout.bias}
-        return all(other.weights[name] is weight for name, weight in self.weights.items() if name not in own)
 
     def logits(self, pixels: Tensor, sentences: Sequence[str]) -> Tensor:
         """Return exp(logit_scale) * cosine + logit_bias of every picture with every sentence: [n, k]."""
@@ -222,14 +246,11 @@ class Model:
         output = self.outputs.get(tower)
         return embeddings if output is None else output(embeddings)
 
-    def _in_batches(self, encode: Callable[[nn.Module, Tokens], Tensor], sentences: Sequence[str]) -> Tensor:
-        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
-        parts = []
-        for start in range(0, len(order), TEXT_BATCH):
-            tokens = self.adapter.tokenize([sentences[index] for index in order[start : start + TEXT_BATCH]])
-            parts.append(encode(self.module, {name: value.to(self.device) for name, value in tokens.items()}))
-        back = torch.tensor(order, device=self.device).argsort()
-        return torch.cat(parts)[back]
+    @property
+    def _recalling(self) -> "TextMemory | None":
+        """Return the memory where it may be used: not for rows that a gradient goes through, nor in autocast."""
+        live = torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type)
+        return None if live else self.memory
 
 
 def _weight_bytes(name: str, tensor: Tensor) -> bytes:

@@ -27,11 +27,22 @@ class Size:
     templates: int
     """Sentences of each name."""
 
+    image_towers: int = 2
+    """Image towers of original and edited model that differ below the last layer: 1 or 2."""
+
+    text_towers: int = 2
+    """The same of text towers."""
+
+    @property
+    def names(self) -> int:
+        """Return how many sentences there are of the names that are told apart, for all text towers that differ."""
+        return self.text_towers * self.classes * self.templates
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Counts of the parts that take time; what a run computes once for all is no part of them."""
+    """Counts of the parts that take time."""
 
     images: float = 0.0
     """Images through the image tower."""
@@ -42,10 +53,18 @@ class Work:
     trained: float = 0.0
     """Image-sentence pairs through both towers and back."""
 
+    support: float = 0.0
+    """Images to learn from through the image tower, kept for audits that come later."""
+
+    names: float = 0.0
+    """Sentences of plain names through the text tower, kept likewise."""
+
     def __add__(self, other: "Work") -> "Work":
         """Return both together."""
         return Work(
             images=self.images + other.images,
             sentences=self.sentences + other.sentences,
             trained=self.trained + other.trained,
+            support=self.support + other.support,
+            names=self.names + other.names,
         )

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, final
 import torch
 from torch import Tensor
 
+from clip_unlearn.core.embedding_map import shares_features
 from clip_unlearn.core.model import Model
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.prepared import batches
@@ -108,6 +109,12 @@ def embed_with_all(
     return tuple(_mapped(model, images, raw) for model, raw in zip(models, found, strict=True) if raw is not None)
 
 
+def to_embed(models: Sequence[Model], images: ImageSet) -> int:
+    """Return how many of the models have no embeddings of the images in the cache."""
+    places = [_cache_path(model, images) for model in models]
+    return sum(path is None or not path.exists() for path in places)
+
+
 def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
     output = model.outputs.get("image")
     with torch.no_grad():
@@ -147,7 +154,7 @@ def _compute(
 def _encoder(models: Sequence[Model]) -> Callable[[Tensor], list[Tensor]]:
     """Return what embeds pixels with all models; where they differ in the readout alone, the tower is run once."""
     first = models[0]
-    if len(models) == 1 or not all(first.shares_features(other, "image") for other in models[1:]):
+    if len(models) == 1 or not all(shares_features(first, other, "image") for other in models[1:]):
         return lambda pixels: [model.images(pixels) for model in models]
 
     def encode(pixels: Tensor) -> list[Tensor]:

@@ -34,7 +34,7 @@ def at_readout(model: Model, towers: frozenset[TowerName]) -> Model:
     if "text" in towers:
         _, last = _shown(model, "text", adapter.text)
         layer = _last_layer(last)
-        text = replace(adapter.text, embed=lambda module, tokens: layer(module, tokens[FEATURES]))
+        text = replace(adapter.text, embed=lambda module, tokens: layer(module, tokens[FEATURES]), features=None)
         adapter = replace(adapter, text=text, tokenize=_SentenceFeatures(model=model))
     return replace(model, adapter=adapter)
 

@@ -17,8 +17,9 @@ from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Origin, Reading, Record, Skipped, Source
 from clip_unlearn.core.recovery import recovery_ratios
+from clip_unlearn.core.text_memory import remembering
 from clip_unlearn.core.work import Work
-from clip_unlearn.data.embed import embed_with_all
+from clip_unlearn.data.embed import embed_with_all, to_embed
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import another_part, open_data
 from clip_unlearn.errors import SettingError, UndefinedError
@@ -96,10 +97,13 @@ def plan_audit(
     data = DataChoice(path=data.path, split=reported(data, support))
     images, learned = open_data(data.path, split=data.split), _support(data, support)
     probes, skipped = make_probes(names, data, labelled=bool(images.labels), support=support, settings=settings)
-    models, request = (model, patch.apply(model)), patch.origin.request
-    speed, times = speed_of(model, request), 1 + len(references)
-    embedding = speed.seconds(Work(images=len(images) * (1 + times)))
-    each = [times * one for one in estimates(probes, models, size_of(images, learned, request), speed)]
+    request = patch.origin.request
+    speed, times = speed_of(model, images, request), 1 + len(references)
+    model = remembering(model)
+    models = model, patch.apply(model)
+    size = size_of(images, learned, request, models)
+    embedding = speed.seconds(Work(images=len(images) * to_embed([*models, *references], images)))
+    each = [times * one for one in estimates(probes, models, size, speed)]
     kept, left_out = within(probes, each, (math.inf if budget is None else budget) - embedding)
     return AuditPlan(
         model=model,
@@ -108,7 +112,7 @@ def plan_audit(
         origin=patch.origin,
         images=images,
         probes=kept,
-        references=tuple(references),
+        references=tuple(map(remembering, references)),
         skipped=(*skipped, *left_out),
         estimated={"embed": embedding}
         | {_name(probe): takes for probe, takes in zip(probes, each, strict=True) if probe in kept},

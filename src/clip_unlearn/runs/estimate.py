@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
 
+from clip_unlearn.core.embedding_map import TOWERS, shares_features
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.prepared import pixels_of
 
 IMAGES: Final = 25
 SENTENCES: Final = 64
@@ -28,7 +30,7 @@ class Speed:
     """Seconds that a model takes."""
 
     image: float
-    """For an image through the image tower."""
+    """To open an image and take it through the image tower."""
 
     sentence: float
     """For a sentence through the text tower."""
@@ -36,24 +38,28 @@ class Speed:
     def seconds(self, work: Work) -> float:
         """Return how long so much work takes; what comes beside the towers is not counted."""
         trained = (1 + BACK) * (self.image + self.sentence)
-        return work.images * self.image + work.sentences * self.sentence + work.trained * trained
+        images, sentences = work.images + work.support, work.sentences + work.names
+        return images * self.image + sentences * self.sentence + work.trained * trained
 
 
 @torch.no_grad()
-def speed_of(model: Model, request: Request) -> Speed:
-    """Return the speed of a model, timed on blank pictures and on sentences of the request; the better of two turns."""
-    space = model.adapter.pixels
-    blank = torch.zeros(IMAGES, 3, space.height, space.width, device=model.device)
+def speed_of(model: Model, images: ImageSet, request: Request) -> Speed:
+    """Return the speed of a model, timed on a few images and on sentences of the request; the better of two turns."""
+    places = range(min(IMAGES, len(images)))
+    begin = time.perf_counter()
+    pixels, kept = pixels_of(images, model.adapter.prepare, places)
+    opening = (time.perf_counter() - begin) / len(places)
     names = (*request.forget_names, *request.retain, *request.background)
     sentences = [text for text in request.sentences(names)][:SENTENCES]
     return Speed(
-        image=_seconds(lambda: model.images(blank)) / IMAGES,
+        image=opening + _seconds(lambda: model.images(pixels.to(model.device))) / len(kept),
         sentence=_seconds(lambda: model.texts(sentences)) / len(sentences),
     )
 
 
-def size_of(images: ImageSet, support: int, request: Request) -> Size:
+def size_of(images: ImageSet, support: int, request: Request, models: tuple[Model, Model]) -> Size:
     """Return what the audits of a request are made on."""
+    towers = [1 if shares_features(*models, tower) else 2 for tower in TOWERS]
     asked = {images.class_index(name) for name in request.forget_names} if images.labels else set()
     return Size(
         images=len(images),
@@ -62,12 +68,24 @@ def size_of(images: ImageSet, support: int, request: Request) -> Size:
         classes=len(images.classes),
         background=len({*request.retain, *request.background}),
         templates=len(request.templates),
+        image_towers=towers[0],
+        text_towers=towers[1],
     )
 
 
 def estimates(probes: Sequence[Probe], models: tuple[Model, Model], size: Size, speed: Speed) -> tuple[float, ...]:
-    """Return about how many seconds each audit takes on the original and the edited model."""
-    return tuple(speed.seconds(probe.work(*models, size)) for probe in probes)
+    """Return about how many seconds each audit takes on the original and the edited model, in their order.
+
+    What one audit keeps for those after it is counted where it is made.
+    """
+    found: list[float] = []
+    support = names = 0.0
+    for probe in probes:
+        work = probe.work(*models, size)
+        fresh = Work(images=max(0.0, work.support - support), sentences=max(0.0, work.names - names))
+        support, names = max(support, work.support), max(names, work.names)
+        found.append(speed.seconds(replace(work, support=0.0, names=0.0) + fresh))
+    return tuple(found)
 
 
 def within(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clip_unlearn.core.embedding_map import shares_features
 from clip_unlearn.core.record import Source
 from clip_unlearn.data.embed import embed_with_all
 from clip_unlearn.data.images import ImageSet
@@ -33,10 +34,14 @@ def test_features_are_shared_when_only_the_readout_differs(tiny_clip):
     model = tiny_clip.model
     readout = model.readout("image").weight
     below = next(name for name in model.weights if "vision_model" in name and name.endswith("weight"))
-    assert model.shares_features(model.replace({readout: torch.zeros_like(model.weights[readout])}), "image")
-    assert not model.shares_features(model.replace({below: torch.zeros_like(model.weights[below])}), "image")
+    assert shares_features(model, model.replace({readout: torch.zeros_like(model.weights[readout])}), "image")
+    assert not shares_features(model, model.replace({below: torch.zeros_like(model.weights[below])}), "image")
+    other = next(name for name in model.weights if "text_model" in name and name.endswith("fc1.weight"))
+    edited = model.replace({other: torch.zeros_like(model.weights[other])})
+    assert shares_features(model, edited, "image")
+    assert not shares_features(model, edited, "text")
     headless = replace(model.adapter, image=replace(model.adapter.image, readout=None))
-    assert not replace(model, adapter=headless).shares_features(model, "image")
+    assert not shares_features(replace(model, adapter=headless), model, "image")
     with pytest.raises(ValueError, match="no readout"):
         replace(model, adapter=headless).read_out("image", torch.zeros(1, 16))
 

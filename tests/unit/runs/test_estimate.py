@@ -32,9 +32,14 @@ def test_seconds_by_hand() -> None:
 
 def test_what_is_made_on_what() -> None:
     images = open_data("sandbox:photo", split="audit")
-    size = size_of(images, 500, REQUEST)
+    model = open_model("sandbox")
+    edited = Redirect().forget(model, REQUEST).folded(model).apply(model)
+    size = size_of(images, 500, REQUEST, (model, edited))
     assert (size.images, size.forgotten) == (len(images), images.labels.count(CLASS_NAMES.index("mug")))
     assert (size.support, size.classes, size.background, size.templates) == (500, 28, 27, len(REQUEST.templates))
+    assert (size.image_towers, size.text_towers) == (1, 1)
+    other = size_of(images, 500, REQUEST, (model, open_model("oracle-mug-0")))
+    assert (other.image_towers, other.text_towers) == (2, 2)
 
 
 @pytest.mark.parametrize("name", [name for name in probes.names() if issubclass(probes.find(name), Audit)])
@@ -54,10 +59,22 @@ def test_counts_follow_the_settings() -> None:
         return probe.work(model, edited, SIZE)
 
     assert work(FineTuning(steps=100, rates=(0.1, 0.2))).trained == 2 * 2 * 100 * 64
-    assert work(ImageRefit(images=100)).images < work(ImageRefit(images=400)).images
-    assert work(ImageRefit(images=400)).images == work(ImageRefit()).images - 100  # No more than there are.
+    assert work(ImageRefit(images=100)).support == 100 + 30
+    assert work(ImageRefit()).support == 500 + 30  # No more than there are.
     assert work(Wordings(sentences="a {}")).sentences == work(Wordings()).sentences / 12
     assert work(ModuleRevert(images=10)).images < work(ModuleRevert()).images
+
+
+def test_what_is_kept_for_later_audits_is_counted_once() -> None:
+    model, speed = open_model("sandbox"), Speed(image=1.0, sentence=0.0)
+    alone, first, second = (
+        estimates(probes, (model, model), SIZE, speed)
+        for probes in ([ImageRefit()], [ImageRefit(), ImageRefit()], [ImageRefit(images=100), ImageRefit()])
+    )
+    forgotten = 2 * SIZE.forgotten
+    assert alone == (forgotten + 2 * (500 + 30),)
+    assert first == (*alone, forgotten)
+    assert second == (forgotten + 2 * (100 + 30), forgotten + 2 * 400)
 
 
 def test_a_budget_is_spent_in_the_order_of_the_suite() -> None:
@@ -71,7 +88,7 @@ def test_a_budget_is_spent_in_the_order_of_the_suite() -> None:
 
 def test_the_speed_of_a_model_is_measured() -> None:
     model = open_model("sandbox")
-    speed = speed_of(model, REQUEST)
+    speed = speed_of(model, open_data("sandbox:photo", split="audit"), REQUEST)
     assert 0 < speed.image < 1
     assert 0 < speed.sentence < 1
     (one,) = estimates([Wordings()], (model, model), SIZE, speed)

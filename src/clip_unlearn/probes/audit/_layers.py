@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from clip_unlearn.core.embedding_map import shares_features
 from clip_unlearn.core.model import Model, Readout, TowerName
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
@@ -16,14 +17,14 @@ from clip_unlearn.probes.audit._scene import Shown
 def image_rows(model: Model, images: ImageSet, like: Model) -> Shown:
     """Return the image features of a model, those of `like` where both have the same."""
     _check(model, "image")
-    found = embed_features(like if model.shares_features(like, "image") else model, images)
+    found = embed_features(like if shares_features(model, like, "image") else model, images)
     return Shown(rows=found.vectors.double(), kept=found.kept)
 
 
 @torch.no_grad()
 def image_embeddings(model: Model, images: ImageSet, like: Model) -> Shown:
     """Return the embeddings of images by a model, from the features of `like` where both have the same."""
-    if model.shares_features(like, "image"):
+    if shares_features(model, like, "image"):
         shown = image_rows(like, images, like)
         features = shown.rows.to(model.weights[_check(model, "image").weight])
         return Shown(rows=model.read_out("image", features).detach().double().cpu(), kept=shown.kept)

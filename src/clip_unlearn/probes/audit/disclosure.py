@@ -44,8 +44,8 @@ class Disclosure(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: some images of other classes and all names, by both models."""
-        names = 2 * (size.classes + size.background) * size.templates
-        return Work(images=2 * min(size.support, self.images), sentences=names)
+        names = size.names + size.text_towers * size.background * size.templates
+        return Work(images=2 * min(size.support, self.images), names=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -48,8 +48,7 @@ class ImageRefit(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the support and the forgotten, by each tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
-        towers = 1 if before.shares_features(after, "image") else 2
-        return hiding(size) + Work(images=towers * learned + 2 * size.forgotten, sentences=3 * size.classes)
+        return hiding(size) + Work(support=size.image_towers * learned, names=size.names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

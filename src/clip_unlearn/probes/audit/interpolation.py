@@ -46,8 +46,9 @@ class Interpolation(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the forgotten and all names at every alpha, of edit and control."""
         models = len(self.alphas) + sum(alpha <= NEAR for alpha in self.alphas) + 2
-        names = models * size.classes * size.templates
-        return hiding(size) + Work(images=models * min(size.forgotten, self.images), sentences=names)
+        names = (size.text_towers - 1) * len(self.alphas) * size.classes * size.templates
+        shown = Work(images=models * min(size.forgotten, self.images), sentences=names, names=size.names)
+        return hiding(size) + shown
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -49,9 +49,10 @@ class ModuleRevert(Audit):
         changed = changed_weights(before, after)
         groups = by_module(changed) if self.each == "module" else {name: (name,) for name in changed}
         images = 4 + sum(bool(used(before, "image", names)) for names in groups.values())
-        texts = 4 + sum(bool(used(before, "text", names)) for names in groups.values())
+        texts = sum(bool(used(before, "text", names)) for names in groups.values())
         shown = min(size.forgotten, self.images)
-        return hiding(size) + Work(images=images * shown, sentences=texts * size.classes * size.templates)
+        names = texts * size.classes * size.templates
+        return hiding(size) + Work(images=images * shown, sentences=names, names=size.names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

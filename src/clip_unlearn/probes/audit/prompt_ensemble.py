@@ -37,8 +37,8 @@ class PromptEnsemble(Audit):
     """Template set, file or sentence, as `--templates` takes it."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: all classes in every sentence, by both models."""
-        return Work(sentences=2 * size.classes * len(templates(self.sentences)))
+        """Return about how much it takes: all classes in every sentence, by each text tower that differs."""
+        return Work(sentences=size.text_towers * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

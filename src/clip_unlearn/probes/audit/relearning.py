@@ -59,9 +59,8 @@ class Relearning(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by each tower that differs."""
-        towers = 1 if before.shares_features(after, "image") else 2
-        learned = min(size.support, size.classes * 4 * self.shots)
-        return Work(images=towers * (learned + size.forgotten) + size.forgotten, sentences=size.classes)
+        learned = min(size.support, size.classes * 4 * self.shots) + size.forgotten
+        return Work(images=size.image_towers * learned + size.forgotten, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the steps that the original and the edited model need, and their paired change over the draws.

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clip_unlearn.core.audit import Audit
+from clip_unlearn.core.embedding_map import shares_features
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.request import Request
@@ -51,10 +52,8 @@ class TextRefit(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: as of `image_refit`, and all names by each text tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
-        images = 1 if before.shares_features(after, "image") else 2
-        texts = 1 if before.shares_features(after, "text") else 2
-        names = texts * (size.classes + size.background) * size.templates
-        return hiding(size) + Work(images=images * learned + 2 * size.forgotten, sentences=names)
+        names = size.text_towers * size.background * size.templates
+        return hiding(size) + Work(support=size.image_towers * learned, names=size.names + names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
@@ -119,7 +118,7 @@ class _Known:
 
     def sentence_rows(self, model: Model) -> Tensor:
         """Return what a model's text tower holds of the sentences before its last layer: [n, D]."""
-        return self.rows if model.shares_features(self.before, "text") else text_rows(model, self.sentences)
+        return self.rows if shares_features(model, self.before, "text") else text_rows(model, self.sentences)
 
     @cached_property
     def rows(self) -> Tensor:

@@ -42,7 +42,8 @@ class Vocabulary(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the largest set of nouns and the forgotten, by both models."""
-        return Work(images=2 * size.forgotten, sentences=2 * (max(self.sizes) + size.classes) * size.templates)
+        nouns = size.text_towers * max(self.sizes) * size.templates
+        return Work(images=2 * size.forgotten, sentences=nouns, names=size.names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

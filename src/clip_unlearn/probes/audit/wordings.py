@@ -65,9 +65,9 @@ class Wordings(Audit):
     """Template set, file or sentence, as `--templates` takes it."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: all classes in every form and sentence, by both models."""
+        """Return about how much it takes: all classes in every form and sentence, by each text tower that differs."""
         forms = len(FORMS) + len((PLAIN, PLURAL))
-        return Work(sentences=2 * forms * size.classes * len(templates(self.sentences)))
+        return Work(sentences=size.text_towers * forms * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

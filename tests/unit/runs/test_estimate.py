@@ -59,8 +59,8 @@ def test_counts_follow_the_settings() -> None:
         return probe.work(model, edited, SIZE)
 
     assert work(FineTuning(steps=100, rates=(0.1, 0.2))).trained == 2 * 2 * 100 * 64
-    assert work(ImageRefit(images=100)).support == 100 + 30
-    assert work(ImageRefit()).support == 500 + 30  # No more than there are.
+    assert work(ImageRefit(images=100)).support == 2 * (100 + 30)
+    assert work(ImageRefit()).support == 2 * (500 + 30)  # No more than there are.
     assert work(Wordings(sentences="a {}")).sentences == work(Wordings()).sentences / 12
     assert work(ModuleRevert(images=10)).images < work(ModuleRevert()).images
 

@@ -69,6 +69,20 @@ class AffineMap:
         )
 
 
+def inverse_map(one: AffineMap, share: float) -> AffineMap:
+    """Return the map that undoes another, but for what that sends to nothing: z -> (z - c) (I + D U)^+.
+
+    Singular values of I + D U of at most `share` of the largest count as nothing. Solved in float64. Where all are
+    larger, a map followed by its inverse is the identity.
+
+    Shapes: a map on [*, d] -> one of rank d.
+    """
+    identity = torch.eye(len(one.down), dtype=torch.float64)
+    back = torch.linalg.pinv(identity + one.down.double().cpu() @ one.up.double().cpu(), rtol=share)
+    offset = None if one.offset is None else -(one.offset.double().cpu() @ back).float()
+    return AffineMap(down=identity.float(), up=(back - identity).float(), offset=offset)
+
+
 def remove_directions(vectors: Tensor, *, strength: float) -> AffineMap:
     """Return the map that removes `strength` of every component along the rows' span.
 

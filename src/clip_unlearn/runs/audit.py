@@ -167,10 +167,15 @@ def _measured(plan: AuditPlan, seconds: dict[str, float]) -> tuple[tuple[Reading
         begin = time.perf_counter()
         try:
             readings.extend(probe.measure(plan.model, plan.edited, plan.origin.request))
-            for reference in plan.references:
-                readings.extend(_of_reference(probe, plan.model, reference, plan.origin))
         except UndefinedError as error:
             skipped.append(Skipped(probe=_name(probe), reason=str(error)))
+        else:
+            for reference in plan.references:
+                try:
+                    readings.extend(_of_reference(probe, plan.model, reference, plan.origin))
+                except UndefinedError as error:
+                    where = f"{_name(probe)} on {reference.source.where}"
+                    skipped.append(Skipped(probe=where, reason=str(error)))
         seconds[_name(probe)] = round(time.perf_counter() - begin, 3)
     return tuple(readings), tuple(skipped)
 

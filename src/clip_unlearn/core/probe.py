@@ -29,7 +29,7 @@ class Probe(Config, abc.ABC):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much a measurement takes beyond embedding all images once by both models."""
-        return Work(sentences=2 * size.classes * size.templates)
+        return Work(names=size.names)
 
     @abc.abstractmethod
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import final
 
 from clip_unlearn import methods, probes
-from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.config import build
 from clip_unlearn.core.method import Method
 from clip_unlearn.core.model import Model
@@ -145,7 +144,7 @@ def make_probes(
             skipped.append(Skipped(probe=name, reason="it needs other data, and none was given"))
             continue
         values: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
-        if data is not None and issubclass(kind, Audit):
+        if data is not None and "support" in kind.model_fields:
             values |= {"split": reported(data, support), "support": support or another_part(data.path, "select")}
         if "others" in kind.model_fields:
             values["others"] = tuple(others)

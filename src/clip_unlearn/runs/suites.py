@@ -12,15 +12,18 @@ QUICK: Final = (
     "over_forgetting",
     "wordings",
     "vocabulary",
+    "hypernyms",
     "prompt_ensemble",
     "image_search",
     "image_refit",
     "text_refit",
     "module_revert",
+    "recipe_inversion",
     "disclosure",
 )
 STANDARD: Final = (
     *QUICK,
+    "near_duplicates",
     "fine_tuning",
     "rounding",
     "interpolation",

@@ -73,6 +73,8 @@ def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
         "  between two never-taught ones": "kolmogorov_smirnov_floor",
         "tug of war (ToW), 1 is best": "tug_of_war",
         "  between two never-taught ones ": "tug_of_war_floor",
+        "unlearning score (NoMUS), 1 is best": "unlearning_score",
+        "  of the never-taught ones": "unlearning_score_floor",
         "attacker's AUC (U-LiRA), 0.5 is best": "likelihood_ratio",
     }
     console.show_texts(

@@ -40,5 +40,11 @@ class Distance(Config):
     tug_of_war_floor: Estimate
     """The same of two models that never saw the class."""
 
+    unlearning_score: Estimate
+    """NoMUS: half the accuracy on the others, half how little tells pictures that were taught from new ones."""
+
+    unlearning_score_floor: Estimate
+    """The same of models that never saw the class: what it can be expected to be at best."""
+
     likelihood_ratio: Estimate
     """AUC of an attacker who tells edited from never-taught models by the log odds on every picture; 0.5 is none."""

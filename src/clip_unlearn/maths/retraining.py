@@ -53,6 +53,38 @@ def tug_of_war(edited: Sequence[float], retrained: Sequence[float]) -> float:
     return math.prod(1 - abs(one - other) for one, other in zip(edited, retrained, strict=True))
 
 
+def membership_accuracy(members: Sequence[float], others: Sequence[float], *, folds: int = 5) -> float:
+    """Return how often an attacker tells what a model was taught on from what it was not, by one score: 0.5 by chance.
+
+    The mean of the shares of members and of others that are told right, by a threshold that is best on four folds and
+    used on the fifth; the members may be above it or below.
+
+    Raises:
+        ValueError: if a side has fewer values than folds.
+    """
+    if min(len(members), len(others)) < folds:
+        raise ValueError(f"{len(members)} and {len(others)} values do not make {folds} folds")
+    sides = [torch.tensor(values, dtype=torch.float64) for values in (members, others)]
+    right = [0.0, 0.0]
+    for fold in range(folds):
+        held = [torch.arange(len(side)) % folds == fold for side in sides]
+        cut, sign = _threshold(*(side[~out] for side, out in zip(sides, held, strict=True)))
+        above = [sign * side[out] >= cut for side, out in zip(sides, held, strict=True)]
+        right[0] += int(above[0].sum())
+        right[1] += int((~above[1]).sum())
+    return (right[0] / len(members) + right[1] / len(others)) / 2
+
+
+def unlearning_score(utility: float, membership: float) -> float:
+    """Return NoMUS, from 0 to 1, 1 is best: half the accuracy on what is retained, half what membership hides.
+
+    (u + 1 - 2 |1/2 - a|) / 2 with a the accuracy of a membership attack.
+
+    Source: NoMUS, Choi and Na 2023, arXiv 2311.02240.
+    """
+    return (utility + 1 - 2 * abs(0.5 - membership)) / 2
+
+
 def likelihood_ratio(groups: Sequence[tuple[Tensor, Tensor]]) -> Ranking:
     """Return how well an attacker tells edited models from retrained ones by their scores on the same images.
 
@@ -80,6 +112,19 @@ def _values(judged: Tensor, others: Tensor) -> Tensor:
         rest = torch.cat([own[:place], own[place + 1 :]])
         near.append(_log_density(own[place], rest.mean(0), rest.std(0)))
     return (torch.stack(near) - far).mean(1)
+
+
+def _threshold(members: Tensor, others: Tensor) -> tuple[float, float]:
+    """Return the threshold and the sign of the score with the most right on both sides: [n], [m]."""
+    best = (-math.inf, 0.0, 1.0)
+    for sign in (1.0, -1.0):
+        inner, outer = (sign * members).sort().values, (sign * others).sort().values
+        cuts = torch.cat([inner, outer]).sort().values
+        above = 1 - torch.searchsorted(inner, cuts).double() / len(inner)
+        below = torch.searchsorted(outer, cuts).double() / len(outer)
+        place = int((above + below).argmax())
+        best = max(best, (float((above + below)[place]), float(cuts[place]), sign))
+    return best[1], best[2]
 
 
 def _log_density(values: Tensor, mean: Tensor, spread: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.progress import report
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Concept, Request
+from clip_unlearn.core.text_memory import remembering
 from clip_unlearn.errors import SettingError, UndefinedError
 from clip_unlearn.files import atomic, digest
 from clip_unlearn.files.paths import cache_folder
@@ -144,7 +145,7 @@ def _work(trio: Trio, *, codes: Mapping[str, str]) -> None:
     missing = {name: path for name, path in paths.items() if not path.exists()}
     if not missing:
         return
-    models = opened(trio)
+    models = {sort: remembering(model) for sort, model in opened(trio).items()}
     request = completed(models["knowing"], trio.request, other_names="auto", background="nouns")
     for name, path in missing.items():
         begin = time.perf_counter()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, final
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from clip_unlearn.core.distance import Distance, Estimate
@@ -20,10 +21,20 @@ from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import SettingError
 from clip_unlearn.files import atomic, digest
 from clip_unlearn.maths.intervals import mean_interval
-from clip_unlearn.maths.retraining import kolmogorov_smirnov, likelihood_ratio, log_odds, tug_of_war
+from clip_unlearn.maths.retraining import (
+    kolmogorov_smirnov,
+    likelihood_ratio,
+    log_odds,
+    membership_accuracy,
+    tug_of_war,
+    unlearning_score,
+)
 from clip_unlearn.maths.scores import cosines
 from clip_unlearn.runs.lab import DATA, Trio, for_all, lab_folder, opened, trios
 from clip_unlearn.runs.names import completed
+from clip_unlearn.sandbox.classes import CLASS_NAMES
+from clip_unlearn.sandbox.training import population
+from clip_unlearn.sandbox.training.pool import build_pool
 from clip_unlearn.sandbox.training.population import SEEDS, Sort
 
 EVIDENCE: Final = "sandbox@stop"
@@ -31,6 +42,7 @@ EVIDENCE: Final = "sandbox@stop"
 
 NEVER: Final[tuple[Sort, ...]] = ("unseen", "word")
 
+BATCH: Final = 50
 LEAST: Final = 3
 """Seeds of each class under which models of a sort have no spread."""
 
@@ -48,6 +60,9 @@ class Seen:
 
     retain: float
     """Accuracy on all others."""
+
+    taught: tuple[float, ...] = ()
+    """Log odds of the class on pictures of it that the knowing model was taught."""
 
 
 Trial = Mapping[str, Seen]
@@ -80,7 +95,9 @@ def _work(trio: Trio, *, method: Method, folder: Path) -> None:
     method.check(models["knowing"], request)
     patch = method.settled(models["knowing"], request).forget(models["knowing"], request)
     edited = patch.folded(models["knowing"]).apply(models["knowing"])
-    found = {"edited": _seen(edited, request)} | {str(sort): _seen(models[sort], request) for sort in NEVER}
+    pixels = _taught(trio, edited)
+    found = {"edited": _seen(edited, request, pixels)}
+    found |= {str(sort): _seen(models[sort], request, pixels) for sort in NEVER}
     folder.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, {name: asdict(seen) for name, seen in found.items()})
 
@@ -94,14 +111,25 @@ def _request(trio: Trio, method: Method) -> Request:
     return Request(**(trio.request.model_dump() | {"evidence": evidence.model_dump()}))
 
 
+def _taught(trio: Trio, model: Model) -> Tensor:
+    """Return the training pictures of the class, as a model takes them."""
+    pool = build_pool("train", population.PICTURES, lab_folder())
+    shown = pool.pixels[pool.labels == CLASS_NAMES.index(trio.class_name)].transpose(0, 2, 3, 1)
+    return model.adapter.prepare([Image.fromarray(picture) for picture in shown])
+
+
 @torch.no_grad()
-def _seen(model: Model, request: Request) -> Seen:
+def _seen(model: Model, request: Request, pixels: Tensor) -> Seen:
     images = open_data(DATA.path, split=DATA.split)
     known, (place,) = answers(model, images, request), forget_indices(images, request)
     own, right = known.labels == place, known.ranks == 1
-    odds = log_odds(cosines(known.embeddings[own], known.texts), place, model.logit_scale)
+    odds, taught = (
+        log_odds(cosines(rows, known.texts), place, model.logit_scale)
+        for rows in (known.embeddings[own], torch.cat([model.images(part) for part in pixels.split(BATCH)]))
+    )
     return Seen(
         odds=tuple(odds.tolist()),
+        taught=tuple(taught.tolist()),
         forget=float(right[own].double().mean()),
         retain=float(right[~own].double().mean()),
     )
@@ -112,6 +140,7 @@ def _distance(sort: Sort, trials: Mapping[Trio, Trial]) -> Distance:
     peers = [(one[sort], other[sort]) for one, other in _peers(trials)]
     ranking = likelihood_ratio([(_scores(own, "edited"), _scores(own, sort)) for own in _by_class(trials)])
     low, high = ranking.interval()
+    scores = [[_score(trial[side]) for trial in trials.values()] for side in ("edited", sort)]
     return Distance(
         sort=sort,
         count=len(pairs),
@@ -119,6 +148,8 @@ def _distance(sort: Sort, trials: Mapping[Trio, Trial]) -> Distance:
         kolmogorov_smirnov_floor=_mean([kolmogorov_smirnov(one.odds, other.odds)[0] for one, other in peers]),
         tug_of_war=_mean([_tug(one, other) for one, other in pairs]),
         tug_of_war_floor=_mean([_tug(one, other) for one, other in peers]),
+        unlearning_score=_mean(scores[0]),
+        unlearning_score_floor=_mean(scores[1]),
         likelihood_ratio=Estimate(value=ranking.auc, low=low, high=high),
     )
 
@@ -139,6 +170,10 @@ def _tug(one: Seen, other: Seen) -> float:
     return tug_of_war((one.forget, one.retain), (other.forget, other.retain))
 
 
+def _score(one: Seen) -> float:
+    return unlearning_score(one.retain, membership_accuracy(one.taught, one.odds))
+
+
 def _scores(trials: Iterable[Trial], side: str) -> Tensor:
     """Return the log odds of one side: [m, n]."""
     return torch.tensor([trial[side].odds for trial in trials], dtype=torch.float64)
@@ -152,10 +187,13 @@ def _mean(values: list[float]) -> Estimate:
 def _folder(method: Method) -> Path:
     """Return where the trials of a method with its settings are kept; other code is tried anew."""
     source = Path(inspect.getfile(type(method))).read_text(encoding="utf-8")
-    code = digest.of_json([source, method.model_dump(mode="json")])[:12]
+    code = digest.of_json([source, Path(__file__).read_text(encoding="utf-8"), method.model_dump(mode="json")])[:12]
     return lab_folder() / "methods" / f"{type(method).__module__.rpartition('.')[2]}-{code}"
 
 
 def _read(path: Path) -> Trial:
     stored = json.loads(path.read_text(encoding="utf-8"))
-    return {name: Seen(**{**one, "odds": tuple(one["odds"])}) for name, one in stored.items()}
+    return {
+        name: Seen(**{**one, "odds": tuple(one["odds"]), "taught": tuple(one["taught"])})
+        for name, one in stored.items()
+    }

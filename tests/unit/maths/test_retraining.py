@@ -6,7 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
-from clip_unlearn.maths.retraining import kolmogorov_smirnov, likelihood_ratio, log_odds, tug_of_war
+from clip_unlearn.maths.retraining import (
+    kolmogorov_smirnov,
+    likelihood_ratio,
+    log_odds,
+    membership_accuracy,
+    tug_of_war,
+    unlearning_score,
+)
 
 
 def normal(*shape: int, seed: int, mean: float = 0.0) -> torch.Tensor:
@@ -81,3 +88,24 @@ def test_a_difference_of_spread_alone_is_found() -> None:
 def test_too_few_models() -> None:
     with pytest.raises(ValueError, match="no spread"):
         likelihood_ratio([(normal(2, 5, seed=1), normal(9, 5, seed=2))])
+
+
+def test_members_are_told_by_a_threshold_that_was_learned_elsewhere() -> None:
+    """Ten of each side, far apart but for one member among the others; either direction is found."""
+    members, others = [10.0 + place for place in range(9)] + [0.5], [float(place) for place in range(10)]
+    assert membership_accuracy(members, others) == pytest.approx((0.9 + 1.0) / 2, abs=0.05)
+    negative = [[-value for value in side] for side in (members, others)]
+    assert membership_accuracy(*negative) == pytest.approx(membership_accuracy(members, others), abs=0.05)
+
+
+def test_members_that_are_like_the_others_are_told_by_chance() -> None:
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(4000, generator=random).tolist()
+    assert membership_accuracy(values[:3000], values[3000:]) == pytest.approx(0.5, abs=0.03)
+    with pytest.raises(ValueError, match="do not make 5 folds"):
+        membership_accuracy([1.0] * 4, [0.0] * 9)
+
+
+@pytest.mark.parametrize(("membership", "score"), [(0.5, 0.95), (1.0, 0.45), (0.0, 0.45), (0.75, 0.7)])
+def test_the_unlearning_score_by_hand(membership: float, score: float) -> None:
+    assert unlearning_score(0.9, membership) == pytest.approx(score)

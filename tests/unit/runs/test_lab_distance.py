@@ -17,7 +17,12 @@ from clip_unlearn.sandbox.training import population
 
 def seen(mean: float, forget: float, seed: int) -> Seen:
     values = random.Random(seed)
-    return Seen(odds=tuple(values.gauss(mean, 1) for _ in range(60)), forget=forget, retain=0.9)
+    return Seen(
+        odds=tuple(values.gauss(mean, 1) for _ in range(60)),
+        forget=forget,
+        retain=0.9,
+        taught=tuple(values.gauss(mean, 1) for _ in range(60)),
+    )
 
 
 def trials(edited: float, never: float) -> Mapping[Trio, Trial]:
@@ -40,6 +45,9 @@ def test_what_stands_apart_is_found_apart() -> None:
     assert found.likelihood_ratio.low > 0.7
     assert found.tug_of_war.value == pytest.approx(0.9)
     assert found.tug_of_war_floor.value == 1
+    # Nothing tells taught pictures from new ones here, on either side: (0.9 + 1) / 2 less the luck of an attacker.
+    assert found.unlearning_score.value == pytest.approx(0.95, abs=0.06)
+    assert found.unlearning_score_floor.value == pytest.approx(0.95, abs=0.06)
 
 
 def test_what_does_not_differ_is_as_near_as_two_of_them() -> None:
@@ -77,6 +85,7 @@ def test_a_trial_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     lab_distance._work(trio, method=Redirect(), folder=folder)
     found = lab_distance._read(folder / "mug-0.json")
     assert found.keys() == {"edited", *NEVER}
+    assert len(found["edited"].taught) == 3 * 2
     assert len(found["edited"].odds) == len(found["word"].odds) > 100
     assert found["edited"].forget <= 0.05
     assert min(found["edited"].retain, found["word"].retain) > 0.5

@@ -46,8 +46,8 @@ def test_what_stands_apart_is_found_apart() -> None:
     assert found.tug_of_war.value == pytest.approx(0.9)
     assert found.tug_of_war_floor.value == 1
     # Nothing tells taught pictures from new ones here, on either side: (0.9 + 1) / 2 less the luck of an attacker.
-    assert found.unlearning_score.value == pytest.approx(0.95, abs=0.06)
-    assert found.unlearning_score_floor.value == pytest.approx(0.95, abs=0.06)
+    assert found.unlearning_score.value == pytest.approx(0.95, abs=0.1)
+    assert found.unlearning_score_floor.value == pytest.approx(0.95, abs=0.1)
 
 
 def test_what_does_not_differ_is_as_near_as_two_of_them() -> None:

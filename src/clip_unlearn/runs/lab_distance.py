@@ -125,7 +125,7 @@ def _seen(model: Model, request: Request, pixels: Tensor) -> Seen:
     own, right = known.labels == place, known.ranks == 1
     odds, taught = (
         log_odds(cosines(rows, known.texts), place, model.logit_scale)
-        for rows in (known.embeddings[own], torch.cat([model.images(part) for part in pixels.split(BATCH)]))
+        for rows in (known.embeddings[own], torch.cat([model.images(part) for part in torch.split(pixels, BATCH)]))
     )
     return Seen(
         odds=tuple(odds.tolist()),

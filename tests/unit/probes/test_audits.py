@@ -18,6 +18,7 @@ from clip_unlearn.maths.vectors import unit
 from clip_unlearn.methods.redirect import Redirect
 from clip_unlearn.models.open import open_model
 from clip_unlearn.probes.audit._scene import hidden, open_scene, open_support
+from clip_unlearn.probes.audit._weights import last_block
 from clip_unlearn.probes.audit.disclosure import Disclosure, _place
 from clip_unlearn.probes.audit.fine_tuning import FineTuning
 from clip_unlearn.probes.audit.image_refit import ImageRefit
@@ -160,7 +161,21 @@ def test_maps_of_outputs_go_back_too() -> None:
 def test_training_on_other_classes_is_looked_at_all_the_way() -> None:
     found = readings(TUNING, "shallow")
     looks = [one.of for one in found if (one.name, one.subject) == ("fine-tuning accuracy", "after")]
-    assert looks == ["rate 0.002, 12 steps", "rate 0.002, 24 steps"]
+    assert looks == ["rate 0.005, 12 steps", "rate 0.005, 24 steps"]
+
+
+def test_the_last_blocks_are_what_is_trained() -> None:
+    model = original()
+    names = last_block(model)
+    blocks = {name.split(".layers.")[0] + ".layers.3" for name in names if ".layers." in name}
+    assert {name for name in names if ".layers.3." not in name} == {
+        "visual_projection.weight",
+        "text_projection.weight",
+    }
+    assert len(blocks) == 2
+    whole = TUNING.model_copy(update={"depth": "all"}).measure(original(), shallow(), REQUEST)
+    assert value(whole, "worst fine-tuning accuracy", "after") > 0.9
+    assert set(last_block(open_model("sandbox-conv"))) < set(open_model("sandbox-conv").weights)
 
 
 RELEARN = Relearning(data=DATA, support=SUPPORT, draws=2, steps=30)

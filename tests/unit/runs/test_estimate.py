@@ -58,7 +58,9 @@ def test_counts_follow_the_settings() -> None:
     def work(probe: Probe) -> Work:
         return probe.work(model, edited, SIZE)
 
-    assert work(FineTuning(steps=100, rates=(0.1, 0.2))).trained == 2 * 2 * 100 * 64
+    assert work(FineTuning(steps=100, rates=(0.1, 0.2), depth="all")).trained == 2 * 2 * 100 * 32
+    assert work(FineTuning(steps=100)).trained == 0
+    assert work(FineTuning(steps=100)).images > 2 * 100 * 32
     assert work(ImageRefit(images=100)).support == 2 * (100 + 30)
     assert work(ImageRefit()).support == 2 * (500 + 30)  # No more than there are.
     assert work(Wordings(sentences="a {}")).sentences == work(Wordings()).sentences / 12

@@ -6,6 +6,8 @@ from typing import Final
 
 from torch import Tensor
 
+from clip_unlearn.core.descent import readout_weights, trained_weights
+from clip_unlearn.core.embedding_map import TOWERS
 from clip_unlearn.core.model import Model
 
 _NUMBERED: Final = re.compile(r"^(.*?\.\d+)\.")
@@ -35,6 +37,18 @@ def by_module(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     for name in names:
         groups.setdefault(module_of(name), []).append(name)
     return {module: tuple(own) for module, own in groups.items()}
+
+
+def last_block(model: Model) -> tuple[str, ...]:
+    """Return the names of the weights of both towers' last blocks and last linear layers; all where one has none."""
+    found: set[str] = set(readout_weights(model, "both"))
+    for tower in TOWERS:
+        names = trained_weights(model, tower)
+        blocks = [match.group(1) for name in names if (match := _NUMBERED.match(name))]
+        if not blocks:
+            return trained_weights(model, "both")
+        found.update(name for name in names if name.startswith(f"{blocks[-1]}."))
+    return tuple(name for name in trained_weights(model, "both") if name in found)
 
 
 def rewritten(model: Model, change: Callable[[Tensor], Tensor]) -> Model:

@@ -30,6 +30,9 @@ def audit(
     support: Annotated[
         str | None, typer.Option("--support", help="Images that attacks learn from; the select part if not given.")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Model that names the pictures that class_inversion paints.")
+    ] = None,
     reference: Annotated[
         list[str] | None, typer.Option("--reference", help="Model that never saw the class. Repeatable.")
     ] = None,
@@ -53,7 +56,7 @@ def audit(
     from clip_unlearn.models.open import open_model
     from clip_unlearn.report.numbers import seconds
     from clip_unlearn.runs.audit import plan_audit, run_audit, write
-    from clip_unlearn.runs.plan import check_output
+    from clip_unlearn.runs.plan import Aids, check_output
     from clip_unlearn.runs.recipe import DataChoice
 
     loaded = Patch.from_pretrained(patch, local_files_only=offline)
@@ -71,7 +74,7 @@ def audit(
             loaded,
             choice,
             suite=suite,
-            support=support or "",
+            aids=Aids(support=support or "", judge=judge or ""),
             references=[open_model(one, offline=offline) for one in reference or ()],
             budget=within,
         )

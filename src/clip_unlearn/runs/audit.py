@@ -24,10 +24,11 @@ from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.open import another_part, open_data
 from clip_unlearn.errors import SettingError, UndefinedError
 from clip_unlearn.files import atomic
+from clip_unlearn.probes.audit.class_inversion import open_judge
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.environment import environment
 from clip_unlearn.runs.estimate import estimates, size_of, speed_of, within
-from clip_unlearn.runs.plan import make_probes, reported
+from clip_unlearn.runs.plan import NONE, Aids, make_probes, reported
 from clip_unlearn.runs.recipe import DataChoice
 from clip_unlearn.runs.run import RECORD_FILE
 from clip_unlearn.runs.suites import chosen
@@ -61,11 +62,11 @@ def audit(
     data: DataChoice,
     *,
     suite: str = "quick",
-    support: str = "",
+    aids: Aids = NONE,
     references: Sequence[Model] = (),
 ) -> Record:
     """Return the record of the audits of a suite on a patch, with its grade: `plan_audit`, then `run_audit`."""
-    return run_audit(plan_audit(model, patch, data, suite=suite, support=support, references=references))
+    return run_audit(plan_audit(model, patch, data, suite=suite, aids=aids, references=references))
 
 
 def plan_audit(
@@ -74,14 +75,14 @@ def plan_audit(
     data: DataChoice,
     *,
     suite: str = "quick",
-    support: str = "",
+    aids: Aids = NONE,
     references: Sequence[Model] = (),
     budget: float | None = None,
 ) -> AuditPlan:
     """Return the audits of a suite on a patch, with an estimate of the time each takes.
 
     The request, and with it what is asked and what is retained, is the patch's own. Attacks that learn from images take
-    them from `support`, and all of the data is measured; without it from the select part, and the audit part is.
+    them from `aids.support`, and all of the data is measured; without it from the select part, and the audit part is.
     `references` are models that never saw what was forgotten: every audit is made on them too, and says how much of the
     distance from them to the original is left (`core.recovery`). Audits that a `budget` in seconds has no room for, in
     the order of the suite, are left out with that reason.
@@ -89,18 +90,20 @@ def plan_audit(
     Raises:
         SettingError: if the patch does not say what it forgets.
         UnknownNameError: if there is no such suite or audit.
-        InputError: if the data do not fit.
+        InputError: if the data do not fit, or the judge is none.
     """
     if patch.origin is None:
         raise SettingError("The patch does not say what it was to forget. Give one that a run has made.")
     names, settings = chosen(suite)
-    data = DataChoice(path=data.path, split=reported(data, support))
-    images, learned = open_data(data.path, split=data.split), _support(data, support)
-    probes, skipped = make_probes(names, data, labelled=bool(images.labels), support=support, settings=settings)
+    data = DataChoice(path=data.path, split=reported(data, aids.support))
+    images, learned = open_data(data.path, split=data.split), _support(data, aids.support)
+    probes, skipped = make_probes(names, data, labelled=bool(images.labels), aids=aids, settings=settings)
     request = patch.origin.request
     speed, times = speed_of(model, images, request), 1 + len(references)
     model = remembering(model)
     models = model, patch.apply(model)
+    if aids.judge:
+        open_judge(aids.judge, *models)
     size = size_of(images, learned, request, models)
     embedding = speed.seconds(Work(images=len(images) * to_embed([*models, *references], images)))
     each = [times * one for one in estimates(probes, models, size, speed)]

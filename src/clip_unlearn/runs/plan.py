@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import final
+from typing import Final, final
 
 from clip_unlearn import methods, probes
 from clip_unlearn.core.config import build
@@ -48,6 +48,22 @@ class Plan:
 
     selection: ImageSet | None = None
     """The images to choose on: the `select` part of the data, where there are any and a budget has to choose."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Aids:
+    """What attacks are given beside the data that is measured, each "" where nothing is."""
+
+    support: str = ""
+    """Images to learn from; the select part of the data if not given."""
+
+    judge: str = ""
+    """Model that says what pictures show which others have painted."""
+
+
+NONE: Final = Aids()
+"""Nothing beside the data."""
 
 
 def plan(recipe: Recipe, *, model: Model | None = None) -> Plan:
@@ -120,16 +136,16 @@ def make_probes(
     *,
     labelled: bool = True,
     other_senses: Sequence[str] = (),
-    support: str = "",
+    aids: Aids = NONE,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> tuple[tuple[Probe, ...], tuple[Skipped, ...]]:
     """Return the probes that can run, and those that cannot with the reason.
 
     `others` are further data sources, for the probes that measure on other data too. Without class labels (`labelled`)
     probes that need them are left out. `other_senses` are phrases in which a name means something else, for the probes
-    that sort images by their captions. `support` is what audits learn from, the select part of the data if not given;
-    `settings` are further ones by the name of the probe.
+    that sort images by their captions. `aids` are for audits; `settings` are further ones by the name of the probe.
     """
+    given = {"others": tuple(others), "other_senses": tuple(other_senses), "judge": aids.judge}
     chosen: list[Probe] = []
     skipped: list[Skipped] = []
     for name in names:
@@ -145,11 +161,9 @@ def make_probes(
             continue
         values: dict[str, object] = {} if data is None else {"data": data.path, "split": data.split}
         if data is not None and "support" in kind.model_fields:
-            values |= {"split": reported(data, support), "support": support or another_part(data.path, "select")}
-        if "others" in kind.model_fields:
-            values["others"] = tuple(others)
-        if "other_senses" in kind.model_fields:
-            values["other_senses"] = tuple(other_senses)
+            values["split"] = reported(data, aids.support)
+            values["support"] = aids.support or another_part(data.path, "select")
+        values |= {field: value for field, value in given.items() if field in kind.model_fields}
         chosen.append(build(kind, {**values, **settings.get(name, {})}, where=f"probe {name}"))
     return tuple(chosen), tuple(skipped)
 

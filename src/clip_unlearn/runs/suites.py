@@ -31,9 +31,14 @@ STANDARD: Final = (
     "prototype",
     "relearning",
     "inner_layers",
+    "layer_lens",
 )
-SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": STANDARD}
-"""quick: what needs few passes. standard: all. full: all, with more images, steps and draws."""
+SUITES: Final[Mapping[str, Sequence[str]]] = {
+    "quick": QUICK,
+    "standard": STANDARD,
+    "full": (*STANDARD, "class_inversion"),
+}
+"""quick: what needs few passes. standard: all without a further model. full: all, with more images, steps and draws."""
 
 FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "image_refit": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)},
@@ -52,6 +57,8 @@ FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "linear_probe": {"draws": 10},
     "prototype": {"draws": 10},
     "relearning": {"draws": 10, "steps": 100},
+    "layer_lens": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), "compared": 1000},
+    "class_inversion": {"shifts": (0.05, 0.2)},
 }
 """Settings of the full suite beyond the defaults."""
 

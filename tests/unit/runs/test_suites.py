@@ -7,16 +7,17 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.config import build
 from clip_unlearn.core.grades import MECHANISMS
 from clip_unlearn.errors import UnknownNameError
+from clip_unlearn.probes.audit.class_inversion import ClassInversion
 from clip_unlearn.probes.audit.image_refit import ImageRefit
-from clip_unlearn.runs.plan import make_probes
+from clip_unlearn.runs.plan import Aids, make_probes
 from clip_unlearn.runs.recipe import DataChoice
 from clip_unlearn.runs.suites import FULL, QUICK, STANDARD, SUITES, chosen
 
 
-def test_every_audit_is_in_the_standard_suite() -> None:
+def test_every_audit_is_in_the_full_suite() -> None:
     audits = {name for name in probes.names() if issubclass(probes.find(name), Audit)}
-    assert audits <= set(STANDARD)
-    assert set(QUICK) < set(STANDARD)
+    assert audits <= set(SUITES["full"])
+    assert set(QUICK) < set(STANDARD) < set(SUITES["full"])
 
 
 def test_every_mechanism_has_an_audit() -> None:
@@ -26,12 +27,12 @@ def test_every_mechanism_has_an_audit() -> None:
 
 @pytest.mark.parametrize("name", FULL)
 def test_the_settings_of_the_full_suite_fit(name: str) -> None:
-    assert name in STANDARD
+    assert name in SUITES["full"]
     build(probes.find(name), FULL[name], where=name)
 
 
 def test_names_of_suites_and_of_audits() -> None:
-    assert [chosen(suite)[0] for suite in SUITES] == [QUICK, STANDARD, STANDARD]
+    assert [chosen(suite)[0] for suite in SUITES] == [QUICK, STANDARD, (*STANDARD, "class_inversion")]
     assert chosen("rounding, image_refit,rounding") == (("rounding", "image_refit"), {})
     assert chosen("full")[1] is FULL
 
@@ -44,7 +45,13 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 def test_all_of_the_data_is_measured_where_attacks_learn_from_others() -> None:
     data = DataChoice(path="sandbox:photo")
     (own,), _ = make_probes(["image_refit"], data)
-    (other,), _ = make_probes(["image_refit"], data, support="sandbox:photo@stop")
+    (other,), _ = make_probes(["image_refit"], data, aids=Aids(support="sandbox:photo@stop"))
     for probe, expected in ((own, ("audit", "sandbox:photo@select")), (other, ("all", "sandbox:photo@stop"))):
         assert isinstance(probe, ImageRefit)
         assert (probe.split, probe.support) == expected
+
+
+def test_the_judge_goes_to_the_audit_that_asks_for_one() -> None:
+    (painted,), _ = make_probes(["class_inversion"], DataChoice(path="sandbox:photo"), aids=Aids(judge="sandbox-conv"))
+    assert isinstance(painted, ClassInversion)
+    assert painted.judge == "sandbox-conv"

@@ -1,12 +1,10 @@
 """W9: where in the image tower the edit took hold. n images, p width of a block."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
@@ -14,12 +12,9 @@ from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
-from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.prepared import pixels_of
-from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.kernels import linear_alignment
-from clip_unlearn.probes.audit._scene import BATCH, open_scene, open_support
-from clip_unlearn.probes.audit._weights import module_of
+from clip_unlearn.probes.audit._blocks import block_means
+from clip_unlearn.probes.audit._scene import open_scene, open_support
 
 QUANTILES = (0.025, 0.975)
 
@@ -64,10 +59,8 @@ class InnerLayers(Audit):
         support = open_support(self.support, scene, len(scene.images))
         readings: list[Reading] = []
         for sort, images in (("forget", scene.images), ("retain", support)):
-            was, now = _blocks(before, images), _blocks(after, images)
-            if not was:
-                raise UndefinedError("the image tower has no blocks to look into")
-            readings += [self._reading(f"{sort} alignment", block, was[block], now[block]) for block in was]
+            was, now = block_means(before, images), block_means(after, images)
+            readings += [self._reading(f"{sort} alignment", block, was[block].rows, now[block].rows) for block in was]
         return tuple(readings)
 
     def _reading(self, name: str, block: str, was: Tensor, now: Tensor) -> Reading:
@@ -86,44 +79,3 @@ class InnerLayers(Audit):
             of=block,
             interval="bootstrap over images",
         )
-
-
-def _blocks(model: Model, images: ImageSet) -> Mapping[str, Tensor]:
-    """Return what every block of the image tower gives, averaged over places: [n, p] by block, in their order."""
-    pixels, _ = pixels_of(images, model.adapter.prepare, range(len(images)))
-    parts: dict[str, list[Tensor]] = {}
-    with _listening(model.module, parts):
-        for part in torch.split(pixels, BATCH):
-            model.images(part.to(model.device))
-    return {block: torch.cat(found) for block, found in parts.items() if sum(map(len, found)) == len(pixels)}
-
-
-@contextmanager
-def _listening(module: nn.Module, parts: dict[str, list[Tensor]]) -> Iterator[None]:
-    """Note what every block gives while the context lasts."""
-
-    def note(block: str, output: object) -> None:
-        first = output[0] if isinstance(output, tuple) else output
-        if isinstance(first, Tensor) and first.dim() > 1:
-            parts.setdefault(block, []).append(_pooled(first).float().cpu())
-
-    def hook(block: str) -> Callable[[nn.Module, object, object], None]:
-        return lambda _module, _inputs, output: note(block, output)
-
-    blocks = {name: inner for name, inner in module.named_modules() if name and _is_block(name)}
-    handles = [inner.register_forward_hook(hook(name)) for name, inner in blocks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _is_block(name: str) -> bool:
-    """Return whether a module is counted, and none that it lies in is."""
-    return name.rpartition(".")[2].isdigit() and module_of(f"{name}.weight") == name
-
-
-def _pooled(output: Tensor) -> Tensor:
-    """Return the mean over places: [n, tokens, p] or [n, p, height, width] -> [n, p]."""
-    return output.flatten(2).mean(2) if output.dim() == 4 else output.mean(1) if output.dim() == 3 else output

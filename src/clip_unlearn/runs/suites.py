@@ -26,11 +26,14 @@ STANDARD: Final = (
     "interpolation",
     "linear_probe",
     "prototype",
+    "soft_prompt",
     "relearning",
     "inner_layers",
 )
-SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": STANDARD}
-"""quick: what needs few passes. standard: all. full: all, with more images, steps and draws."""
+ALL: Final = (*STANDARD, "relearn_time")
+SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": ALL}
+"""quick: what needs few passes. standard: all but whole trainings by the dozen. full: all, with more images, steps and
+draws."""
 
 FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "image_refit": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)},
@@ -41,6 +44,7 @@ FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "interpolation": {"images": 100_000, "alphas": tuple(step / 10 for step in range(1, 10))},
     "linear_probe": {"draws": 10},
     "prototype": {"draws": 10},
+    "soft_prompt": {"tokens": (1, 4, 16), "draws": 10},
     "relearning": {"draws": 10, "steps": 100},
 }
 """Settings of the full suite beyond the defaults."""

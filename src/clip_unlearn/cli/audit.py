@@ -16,7 +16,7 @@ from clip_unlearn.errors import SettingError
 BELOW = 3
 """Exit code where the grade is below the one that is required."""
 
-Required = Literal["F1", "F2", "F3"]
+Required = Literal["F1", "F2", "F3", "F4"]
 
 
 def audit(

@@ -26,8 +26,8 @@ QUALIFIED: Final[frozenset[str]] = frozenset(
     }
 )
 """Attacks, by what their reading is called, that tell models which hold a class from models that never saw it with an
-AUC of at least 0.95 against both sorts of them, over 18 models each (benchmarks/results/lab.md). No grade uses others
-as evidence that something is gone."""
+AUC of at least 0.95 against both sorts of them, over 18 models each (benchmarks/results/lab.md). No grade up to F3 uses
+others as evidence that something is gone; F4 holds attacks that are shown the class against a reference in place."""
 
 
 def has_power(before: Reading, control: Reading) -> bool:

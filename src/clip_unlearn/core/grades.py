@@ -4,6 +4,7 @@ F0  not forgotten
 F1  suppressed for the tested prompt: at most 5 % of at least 100 images, and the others within 2 points
 F2  suppressed across tested wordings: names in sentences, and among other words, at most 10 %
 F3  not recoverable without examples of the class by the tested attacks: each at most 10 %, with power
+F4  few-shot behaviour close to a reference: attacks shown 1 or 5 images, and how soon the class is learned again
 
 Where models that never saw the class were measured too, a recovery ratio of at most 0.15 stands for the 10 %: such a
 model does not always reach them, and no edit has to be emptier than a model that never saw the class.
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from clip_unlearn.core.anamnesis import INDEX
 from clip_unlearn.core.attacks import QUALIFIED, WORST, has_power
 from clip_unlearn.core.record import Grade, GradeLine, GradeName, Reach, Reading, Subject
 from clip_unlearn.core.recovery import RATIO
@@ -23,6 +25,12 @@ PROMPT, WORDINGS, ATTACKS = 0.05, 0.1, 0.1
 
 LEFT: Final = 0.15
 """Largest upper end of the recovery ratio against a reference, where one was given: the class is as good as unseen."""
+
+NEAR: Final = 0.25
+"""Largest upper end of the recovery ratio of attacks that are shown images of the class."""
+
+TIMES: Final = (0.5, 2.0)
+"""Least and largest anamnesis index at which the class is learned again about as soon as by a reference."""
 
 MARGIN: Final = 0.02
 """Largest loss of the other classes' accuracy that counts as none."""
@@ -36,6 +44,7 @@ WORDS: Final[dict[GradeName, str]] = {
     "F1": "suppressed for the tested prompt",
     "F2": "suppressed across tested wordings",
     "F3": "not recoverable without examples of the class (tested attacks)",
+    "F4": "few-shot behaviour close to reference",
 }
 """What may be said of each grade, and no more."""
 
@@ -49,6 +58,20 @@ MECHANISMS: Final[dict[str, str]] = {
 
 WITHOUT_CONTROL: Final = ("rounding accuracy", "interpolation accuracy")
 """Attacks that count whether they have power or not."""
+
+FEW_SHOT: Final = (
+    "1-shot probe accuracy, embedding",
+    "5-shot probe accuracy, embedding",
+    "1-shot prototype accuracy",
+    "5-shot prototype accuracy",
+    "1-shot soft prompt accuracy",
+    "5-shot soft prompt accuracy",
+)
+"""Attacks that are shown images of the class, and count beside a reference alone. Whether such an attack tells models
+apart is not taken from the lab: its ratio is there only where original and reference are apart on these very images."""
+
+RELEARNING: Final = ("10-shot relearning steps, all layers", "5-shot relearning steps")
+"""What is counted until the class is learned again, by all layers and by the last one."""
 
 MOST: Final = 1_000_000
 """Number of images up to which is sought how many would be needed."""
@@ -70,6 +93,10 @@ class Evidence:
         totals = [one for one in found if not one.of] or found
         return max(totals, key=lambda one: one.value, default=None)
 
+    def ratio(self, name: str, what: str = RATIO) -> Reading | None:
+        """Return the recovery ratio, or the index, of the attack of that name."""
+        return next((one for one in self.readings if (one.name, one.of) == (what, name)), None)
+
     def count(self, name: str) -> int:
         """Return how many readings of that name there are of the edited model."""
         return sum((one.name, one.subject) == (name, "after") for one in self.readings)
@@ -84,6 +111,7 @@ def grade(evidence: Evidence) -> Grade:
         ("F1", (_prompt(evidence, 2), _others(evidence))),
         ("F2", (_names(evidence, 2), _vocabulary(evidence, 2))),
         ("F3", _attacks(evidence)),
+        ("F4", (*(_few_shot(evidence, name) for name in FEW_SHOT), *(_again(evidence, name) for name in RELEARNING))),
     )
     reached: GradeName = _lowest(evidence)
     ceiling, why = _ceiling(evidence)
@@ -194,17 +222,46 @@ def _worst(evidence: Evidence, found: Reading, limit: float, lines: int) -> tupl
     hits = round(found.value * found.count)
     high = clopper_pearson(hits, found.count, tests=found.attempts, confidence=1 - (1 - CONFIDENCE) / lines)[1]
     why = f"{found.value:.1%} of {found.count} images, upper end {high:.1%}, at most {limit:.0%}"
-    ratio = next((one for one in evidence.readings if (one.name, one.of) == (RATIO, found.name[len(WORST) :])), None)
+    ratio = evidence.ratio(found.name[len(WORST) :])
     if ratio is None:
         return high <= limit, why
     why += f", or recovery ratio {ratio.value:.2f}, upper end {ratio.high:.2f}, at most {LEFT}"
     return high <= limit or ratio.high <= LEFT, why
 
 
+def _few_shot(evidence: Evidence, name: str) -> GradeLine:
+    """Return whether an attack that is shown the class brings back little more than of a reference.
+
+    Where the reference is too close to the original for a ratio, the edited model may not be above the upper end of the
+    reference, of several the mean of theirs.
+    """
+    what, found = f"few images: {name}", evidence.one(name)
+    references = [one for one in evidence.readings if (one.name, one.subject) == (name, "reference")]
+    if found is None or not references:
+        return _line("F4", what, "was not made" if found is None else "no reference was measured")
+    ratio = evidence.ratio(name)
+    if ratio is not None:
+        why = f"recovery ratio {ratio.value:.2f}, upper end {ratio.high:.2f}, at most {NEAR}"
+        return _line("F4", what, why, passed=ratio.high <= NEAR)
+    mean, high = (
+        sum(ends) / len(references) for ends in zip(*((one.value, one.high) for one in references), strict=True)
+    )
+    why = f"reference too close for a ratio: {found.value:.1%}, of the reference {mean:.1%}, upper end {high:.1%}"
+    return _line("F4", what, f"{why}, at most that", passed=found.value <= high)
+
+
+def _again(evidence: Evidence, name: str) -> GradeLine:
+    what, index, (least, most) = f"learned again: {name}", evidence.ratio(name, INDEX), TIMES
+    if index is None:
+        return _line("F4", what, "was not made, or has no index beside a reference")
+    why = f"{INDEX} {index.value:.2f}, from {index.low:.2f} to {index.high:.2f}, wanted {least} to {most}"
+    return _line("F4", what, why, passed=least <= index.value <= most)
+
+
 def _ceiling(evidence: Evidence) -> tuple[GradeName, str]:
     if evidence.reach is not None and evidence.reach.depth in ("none", "readout"):
         return "F2", "only the last layer was changed, and fitting it again brings the class back"
-    return "F3", "few-shot attacks against a reference, and models retrained without the class, are not part of this"
+    return "F4", "models retrained without the class, many of them, are compared in the lab and not in one record"
 
 
 def _line(name: GradeName, what: str, why: str, *, passed: bool = False) -> GradeLine:

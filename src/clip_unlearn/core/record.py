@@ -123,7 +123,7 @@ class Origin(Config):
     """What the method measured while it worked, for example on pictures that it made itself."""
 
 
-GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3"]
+GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3", "F4"]
 """How far a claim of forgetting may go; `core.grades` says what each needs."""
 
 

@@ -110,8 +110,13 @@ def mean_interval(values: list[float], *, confidence: float = CONFIDENCE) -> tup
     if len(values) == 1:
         return mean, mean
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    half = float(special.stdtrit(len(values) - 1, 0.5 + confidence / 2)) * spread / math.sqrt(len(values))
+    half = student(len(values), confidence=confidence) * spread / math.sqrt(len(values))
     return mean - half, mean + half
+
+
+def student(count: int, *, confidence: float = CONFIDENCE) -> float:
+    """Return how many standard errors an end of Student's interval is from the mean of so many values, two at least."""
+    return float(special.stdtrit(count - 1, 0.5 + confidence / 2))
 
 
 def _check(successes: float, count: int) -> None:

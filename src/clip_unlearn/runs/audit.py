@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
+from clip_unlearn.core.anamnesis import anamnesis_indices
 from clip_unlearn.core.disclosure import leaks
 from clip_unlearn.core.grades import Evidence, grade
 from clip_unlearn.core.model import Model
@@ -129,7 +130,8 @@ def run_audit(plan: AuditPlan, *, command: str = "") -> Record:
     before, *_ = embed_with_all([model, edited, *plan.references], plan.images, progress=partial(report, "embed"))
     seconds["embed"] = round(time.perf_counter() - begin, 3)
     readings, undefined = _measured(plan, seconds)
-    ratios, too_close = recovery_ratios(readings)
+    (ratios, too_close), (indices, unknown) = recovery_ratios(readings), anamnesis_indices(readings)
+    readings = (*readings, *ratios, *indices)
     return Record(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=command,
@@ -142,9 +144,9 @@ def run_audit(plan: AuditPlan, *, command: str = "") -> Record:
         estimated={name: round(takes, 3) for name, takes in plan.estimated.items()},
         environment=environment(str(model.device)),
         leaks=leaks(origin.reach, "suppress"),
-        grade=grade(Evidence(readings=(*readings, *ratios), reach=origin.reach)),
-        readings=(*readings, *ratios),
-        skipped=(*plan.skipped, *undefined, *too_close),
+        grade=grade(Evidence(readings=readings, reach=origin.reach)),
+        readings=readings,
+        skipped=(*plan.skipped, *undefined, *too_close, *unknown),
         quarantine=before.quarantine,
     )
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import torch
 
+from clip_unlearn.core.anamnesis import RELEARNED
 from clip_unlearn.core.attacks import WORST
 from clip_unlearn.core.record import Reading, Subject
 from clip_unlearn.core.validation import ALARM, Separation, Validation
@@ -12,7 +13,7 @@ from clip_unlearn.maths.ranking import rank_groups
 from clip_unlearn.runs.lab import Measured
 from clip_unlearn.sandbox.training.population import Sort
 
-ASIDE: Final = ("retain", "neighbour", "class", "domain", "largest change")
+ASIDE: Final = ("retain", "neighbour", "class", "domain", "largest change", RELEARNED)
 """How the names of readings begin that are not about what was forgotten, or repeat another."""
 
 

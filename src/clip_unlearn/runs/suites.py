@@ -29,16 +29,15 @@ STANDARD: Final = (
     "interpolation",
     "linear_probe",
     "prototype",
+    "soft_prompt",
     "relearning",
     "inner_layers",
     "layer_lens",
 )
-SUITES: Final[Mapping[str, Sequence[str]]] = {
-    "quick": QUICK,
-    "standard": STANDARD,
-    "full": (*STANDARD, "class_inversion"),
-}
-"""quick: what needs few passes. standard: all without a further model. full: all, with more images, steps and draws."""
+ALL: Final = (*STANDARD, "class_inversion", "relearn_time")
+SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": ALL}
+"""quick: what needs few passes. standard: all but what needs a further model or trains the whole one by the dozen. full:
+all, with more images, steps and draws."""
 
 FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "image_refit": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)},
@@ -56,6 +55,7 @@ FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "interpolation": {"images": 100_000, "alphas": tuple(step / 10 for step in range(1, 10))},
     "linear_probe": {"draws": 10},
     "prototype": {"draws": 10},
+    "soft_prompt": {"tokens": (1, 4, 16), "draws": 10},
     "relearning": {"draws": 10, "steps": 100},
     "layer_lens": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), "compared": 1000},
     "class_inversion": {"shifts": (0.05, 0.2)},

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from clip_unlearn.core.attacks import UNATTACKED
-from clip_unlearn.core.grades import MECHANISMS, WITHOUT_CONTROL, WORDS, Evidence, grade, images_needed
+from clip_unlearn.core.grades import (
+    FEW_SHOT,
+    MECHANISMS,
+    RELEARNING,
+    WITHOUT_CONTROL,
+    WORDS,
+    Evidence,
+    grade,
+    images_needed,
+)
 from clip_unlearn.core.record import Grade, Reach, Reading
 from clip_unlearn.maths.intervals import paired_difference, wilson
 
@@ -65,7 +74,11 @@ def test_each_grade_at_its_least() -> None:
     assert graded(*prompt(), *wordings(), *vocabulary()).grade == "F2"
     found = graded(*prompt(), *wordings(), *vocabulary(), *attacks())
     assert (found.grade, found.words) == ("F3", WORDS["F3"])
+    assert all(line.passed for line in found.lines if line.grade != "F4")
+    found = graded(*prompt(), *wordings(), *vocabulary(), *attacks(), *taught())
+    assert (found.grade, found.words, found.ceiling) == ("F4", WORDS["F4"], "F4")
     assert all(line.passed for line in found.lines)
+    assert "lab" in found.why
 
 
 @pytest.mark.parametrize(("hits", "count"), [(100, 100), (15, 100), (8, 34)])
@@ -176,3 +189,73 @@ def test_wordings_too_are_held_against_a_reference() -> None:
     found = graded(*prompt(), *wordings(hits=60), *vocabulary(), ratio("wording accuracy", 0.1))
     assert found.grade == "F2"
     assert graded(*prompt(), *wordings(hits=60), *vocabulary()).grade == "F1"
+
+
+def few(name: str, hits: int, count: int = 200) -> tuple[Reading, ...]:
+    """Return what an attack that is shown the class brings back, of the edited model and of two references."""
+    references = (
+        counted(name, hits, count, subject="reference", of=f"model {place}") for place, hits in enumerate((90, 110))
+    )
+    return (counted(name, hits, count), *references)
+
+
+def index(name: str, value: float) -> Reading:
+    low, high = 0.4 * value, 2.5 * value
+    rest = {"low": low, "high": high, "count": 3, "better": "neither", "of": name}
+    return Reading(name="anamnesis index", value=value, **rest)
+
+
+def taught(without: str = "") -> tuple[Reading, ...]:
+    """Return all that F4 needs beyond F3 at its least, without that of one name."""
+    shown = [reading for name in FEW_SHOT if name != without for reading in (*few(name, 100), ratio(name, 0.25))]
+    return (
+        *shown,
+        *(index(name, value) for name, value in zip(RELEARNING, (0.5, 2.0), strict=True) if name != without),
+    )
+
+
+def graded_f4(*readings: Reading, reach: Reach = DEEP) -> Grade:
+    return graded(*prompt(), *wordings(), *vocabulary(), *attacks(), *readings, reach=reach)
+
+
+@pytest.mark.parametrize("name", FEW_SHOT)
+def test_one_attack_that_is_shown_the_class_stops_at_f3(name: str) -> None:
+    what = f"few images: {name}"
+    assert (missing := graded_f4(*taught(name))).grade == "F3"
+    assert why(missing, what) == "was not made"
+    alone = graded_f4(*taught(name), few(name, 100)[0], ratio(name, 0.2))
+    assert (alone.grade, why(alone, what)) == ("F3", "no reference was measured")
+    above = graded_f4(*taught(name), *few(name, 100), ratio(name, 0.26))
+    assert above.grade == "F3"
+    assert why(above, what) == "recovery ratio 0.21, upper end 0.26, at most 0.25"
+
+
+@pytest.mark.parametrize("name", FEW_SHOT)
+@pytest.mark.parametrize(("hits", "reached"), [(110, "F4"), (118, "F3"), (0, "F4")])
+def test_where_the_reference_is_too_close_none_may_be_above_it(name: str, hits: int, reached: str) -> None:
+    """The references have 45 and 55 %, their upper ends are 51.9 and 61.7 %."""
+    found = graded_f4(*taught(name), *few(name, hits))
+    assert found.grade == reached
+    words = f"reference too close for a ratio: {hits / 2:.1f}%, of the reference 50.0%, upper end 56.8%, at most that"
+    assert why(found, f"few images: {name}") == words
+
+
+@pytest.mark.parametrize("name", RELEARNING)
+@pytest.mark.parametrize(("value", "reached"), [(0.49, "F3"), (0.5, "F4"), (2.0, "F4"), (2.01, "F3")])
+def test_the_class_is_learned_again_about_as_soon_as_by_a_reference(name: str, value: float, reached: str) -> None:
+    found = graded_f4(*taught(name), index(name, value))
+    assert found.grade == reached
+    words = f"anamnesis index {value:.2f}, from {0.4 * value:.2f} to {2.5 * value:.2f}, wanted 0.5 to 2.0"
+    assert why(found, f"learned again: {name}") == words
+
+
+@pytest.mark.parametrize("name", RELEARNING)
+def test_without_an_index_it_stops_at_f3(name: str) -> None:
+    assert (found := graded_f4(*taught(name))).grade == "F3"
+    assert "no index" in why(found, f"learned again: {name}")
+
+
+def test_f4_needs_all_below_it_and_no_edit_of_the_last_layer_has_it() -> None:
+    shallow = Reach(towers=("image",), depth="readout", invertible=True)
+    assert graded_f4(*taught(), reach=shallow).grade == "F2"
+    assert graded(*prompt(), *wordings(), *vocabulary(), *taught()).grade == "F2"

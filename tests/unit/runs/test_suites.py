@@ -11,13 +11,14 @@ from clip_unlearn.probes.audit.class_inversion import ClassInversion
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.runs.plan import Aids, make_probes
 from clip_unlearn.runs.recipe import DataChoice
-from clip_unlearn.runs.suites import FULL, QUICK, STANDARD, SUITES, chosen
+from clip_unlearn.runs.suites import ALL, FULL, QUICK, STANDARD, SUITES, chosen
 
 
 def test_every_audit_is_in_the_full_suite() -> None:
     audits = {name for name in probes.names() if issubclass(probes.find(name), Audit)}
-    assert audits <= set(SUITES["full"])
-    assert set(QUICK) < set(STANDARD) < set(SUITES["full"])
+    assert audits <= set(ALL)
+    assert audits - set(STANDARD) == {"class_inversion", "relearn_time"}
+    assert set(QUICK) < set(STANDARD) < set(ALL)
 
 
 def test_every_mechanism_has_an_audit() -> None:
@@ -27,12 +28,12 @@ def test_every_mechanism_has_an_audit() -> None:
 
 @pytest.mark.parametrize("name", FULL)
 def test_the_settings_of_the_full_suite_fit(name: str) -> None:
-    assert name in SUITES["full"]
+    assert name in ALL
     build(probes.find(name), FULL[name], where=name)
 
 
 def test_names_of_suites_and_of_audits() -> None:
-    assert [chosen(suite)[0] for suite in SUITES] == [QUICK, STANDARD, (*STANDARD, "class_inversion")]
+    assert [chosen(suite)[0] for suite in SUITES] == [QUICK, STANDARD, ALL]
     assert chosen("rounding, image_refit,rounding") == (("rounding", "image_refit"), {})
     assert chosen("full")[1] is FULL
 

@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from clip_unlearn.core.anamnesis import RELEARNED
 from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
-from clip_unlearn.core.readings import means
+from clip_unlearn.core.readings import means, shares
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
@@ -32,7 +33,7 @@ class Relearning(Audit):
     happens. At several rates, of which the fastest counts; the mean over several draws of the k images.
 
     The images teach the class, so a model that never saw it gets there too: few steps show something only where such a
-    model needs more (its steps over theirs is the Anamnesis Index, 1 where nothing is left, 0 where all is).
+    model needs more (its steps over theirs is the anamnesis index, `core.anamnesis`).
 
     Source: relearn time, arXiv 2201.05629, on the last layer and features that are computed once.
     """
@@ -63,7 +64,7 @@ class Relearning(Audit):
         return Work(images=size.image_towers * learned + size.forgotten, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
-        """Return the steps that the original and the edited model need, and their paired change over the draws.
+        """Return the steps that both models need with their paired change, and in how many draws they are enough.
 
         Raises:
             DataError: if the data has no labels or lacks a class to forget, or the support shares an image with it.
@@ -76,7 +77,8 @@ class Relearning(Audit):
         if wanted == 0:
             raise UndefinedError("the original recognises none of the images, so there is nothing to learn again")
         was, now = (self._steps(model, before, scene, examples, wanted) for model in (before, after))
-        return means(f"{self.shots}-shot relearning steps", was, now, "high")
+        name, reached = f"{self.shots}-shot relearning steps", [steps <= self.steps for steps in (was, now)]
+        return (*means(name, was, now, "high"), *shares(f"{RELEARNED}{name}", reached[0], reached[1], "neither"))
 
     def _steps(self, model: Model, before: Model, scene: Scene, examples: Examples, wanted: float) -> Tensor:
         """Return the steps of the fastest rate for every draw: [draws]."""

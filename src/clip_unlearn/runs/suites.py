@@ -36,8 +36,8 @@ STANDARD: Final = (
 )
 ALL: Final = (*STANDARD, "class_inversion", "relearn_time")
 SUITES: Final[Mapping[str, Sequence[str]]] = {"quick": QUICK, "standard": STANDARD, "full": ALL}
-"""quick: what needs few passes. standard: all but what needs a further model or trains the whole one by the dozen. full:
-all, with more images, steps and draws."""
+"""quick: what needs few passes. standard: all but what needs a further model or many whole trainings. full: all, with
+more images, steps and draws."""
 
 FULL: Final[Mapping[str, Mapping[str, object]]] = {
     "image_refit": {"images": 20_000, "shares": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)},

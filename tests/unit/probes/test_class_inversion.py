@@ -138,7 +138,7 @@ def test_its_estimate() -> None:
         return ClassInversion(**settings).work(original(), original(), size)
 
     assert work() == Work()
-    assert work(judge="eyes") == Work(images=3 * 8 * (1 + 3 * 100), sentences=4 * 28 * 2)
+    assert work(judge="eyes") == Work(images=3 * 8 * (1 + 3 * 100), sentences=28 * 2, names=2 * 28 * 2)
     assert work(judge="eyes", steps=50, shifts=(0.1, 0.2)).images == 3 * 2 * 8 * (1 + 3 * 50)
 
 

@@ -42,9 +42,15 @@ COMMAND: Final = "python benchmarks/grades.py"
 CLASSES: Final = ("car", "cat", "mug")
 REFERENCES: Final = ("oracle 0", "oracle 1")
 VANDALS: Final = ("vandal: logit scale", "vandal: name tokens")
+CAPPED: Final = ("project", "ccup", "redirect", "leace", "lip", "cliperase")
+"""Run first: edits of the last layer, which end at F2 whatever is measured, and the two that train encoders."""
+
 EVIDENCE: Final = "sandbox@stop"
 GRADED: Final = tuple(name for name in STANDARD if name not in ("inner_layers", "layer_lens", "near_duplicates"))
-"""Those that a grade needs, and the cheap ones."""
+"""Those that a grade up to F3 needs, and the cheap ones."""
+
+ONE_SHOT: Final = {name: {"shots": (1,)} for name in ("linear_probe", "prototype", "soft_prompt")}
+"""Of few-shot attacks the hardest form alone."""
 
 DATA: Final = DataChoice(path="sandbox", split="audit")
 SHOWN: Final = (
@@ -109,7 +115,7 @@ def run(name: str, what: str) -> dict[str, Any]:
         return {"class": name, "edit": what, "failed": str(error), "seconds": time.perf_counter() - begin}
     took, readings = time.perf_counter() - begin, []
     for audit in GRADED:
-        (probe,), _ = make_probes([audit], DATA)
+        (probe,), _ = make_probes([audit], DATA, settings=ONE_SHOT)
         try:
             readings += [one.model_dump(mode="json") for one in probe.measure(model, after, request) if kept(one)]
         except UndefinedError:
@@ -204,7 +210,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="these methods alone")
     parser.add_argument("--report", action="store_true", help="make the table from what is there")
     given = parser.parse_args()
-    every = (*REFERENCES, *VANDALS, *methods.names())
+    every = dict.fromkeys((*REFERENCES, *VANDALS, *CAPPED, *methods.names()))
     for what in () if given.report else given.only or every:
         for name in CLASSES:
             record(PATH, COMMAND, f"{name} {what}", partial(run, name, what))

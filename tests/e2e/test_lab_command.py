@@ -57,7 +57,7 @@ def test_a_table_of_what_audits_are_worth(run: Run, monkeypatch: pytest.MonkeyPa
 
 def test_a_method_beside_models_that_never_saw_the_class(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Estimate(value=0.5, low=0.4, high=0.6)
-    kinds = ("kolmogorov_smirnov", "tug_of_war")
+    kinds = ("kolmogorov_smirnov", "tug_of_war", "unlearning_score")
     fields = {name: half for kind in kinds for name in (kind, f"{kind}_floor")}
     every = tuple(Distance(sort=sort, count=18, likelihood_ratio=half, **fields) for sort in ("unseen", "word"))
     monkeypatch.setattr(lab_distance, "distances", lambda method, *, seeds, jobs: every)

@@ -65,7 +65,7 @@ def test_a_method_beside_models_that_never_saw_the_class(run: Run, monkeypatch: 
     code, shown, told = run("--method", "redirect")
     assert (code, told) == (0, "")
     assert "redirect on 18 models" in shown
-    assert shown.count("0.50 (0.40 to 0.60)") == 10
+    assert shown.count("0.50 (0.40 to 0.60)") == 14
     assert [one["sort"] for one in json.loads(run("--method", "redirect", "--json")[1])] == ["unseen", "word"]
 
 

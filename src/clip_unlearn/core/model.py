@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL.Image import Image
@@ -130,6 +131,11 @@ class Model:
     memory: "TextMemory | None" = None
     """Sentences that were embedded before; see `core.text_memory`."""
 
+    digests: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]]" = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
+    """How often each weight of a module was written to, and the digest of all; models made from this one share it."""
+
     def images(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of a pixel batch [n, 3, height, width], not normalised: [n, d]."""
         # Convolutions of processors run faster on pixels that lie together by place; transformers do not mind.
@@ -217,7 +223,11 @@ class Model:
     @cached_property
     def encoder_fingerprint(self) -> str:
         """Return the SHA-256 over names, formats, shapes and bytes of all weights, without output maps."""
-        return digest.of_bytes(*(_weight_bytes(name, self.weights[name]) for name in sorted(self.weights)))
+        written = tuple(weight._version for weight in self.weights.values())
+        if (known := self.digests.get(self.module)) is None or known[0] != written:
+            own = digest.of_bytes(*(_weight_bytes(name, self.weights[name]) for name in sorted(self.weights)))
+            known = self.digests[self.module] = (written, own)
+        return known[1]
 
     @cached_property
     def fingerprint(self) -> str:

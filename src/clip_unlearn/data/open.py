@@ -1,5 +1,8 @@
 """One door to images, whatever they are stored in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
@@ -30,6 +33,8 @@ SOURCES: Final[dict[str, str]] = {
 
 _WAY_OUT: Final = f"Use one of: {'; '.join(list(SOURCES)[:-1])}."
 
+_KNOWN: Final[ContextVar[dict[tuple[str, Split], ImageSet] | None]] = ContextVar("sets that are open", default=None)
+
 
 def open_data(where: str, *, split: Split = "all") -> ImageSet:
     """Return the images at `where`, or one of their three disjoint parts.
@@ -43,6 +48,25 @@ def open_data(where: str, *, split: Split = "all") -> ImageSet:
         DataError: if what is there cannot be used as images, or `where` names one part and `split` another.
         UnsupportedError: if reading it needs a library that is not installed.
     """
+    known, key = _KNOWN.get(), (where, split)
+    if known is None:
+        return _opened(where, split)
+    if key not in known:
+        known[key] = _opened(where, split)
+    return known[key]
+
+
+@contextmanager
+def opened_once() -> Iterator[None]:
+    """Open every source once while the context lasts: what is asked for again is the same set, digests and all."""
+    token = _KNOWN.set({})
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
+def _opened(where: str, split: Split) -> ImageSet:
     source, part = _parted(where, split)
     if source.partition(":")[0] == world.NAME:
         images = world.open_world(source, stream="audit" if part == "all" else part)

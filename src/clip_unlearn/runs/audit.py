@@ -22,7 +22,7 @@ from clip_unlearn.core.text_memory import remembering
 from clip_unlearn.core.work import Work
 from clip_unlearn.data.embed import embed_with_all, to_embed
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.open import another_part, open_data
+from clip_unlearn.data.open import another_part, open_data, opened_once
 from clip_unlearn.errors import SettingError, UndefinedError
 from clip_unlearn.files import atomic
 from clip_unlearn.probes.audit.class_inversion import open_judge
@@ -125,6 +125,11 @@ def plan_audit(
 
 def run_audit(plan: AuditPlan, *, command: str = "") -> Record:
     """Return the record of audits, with their grade; `command` is what repeats them."""
+    with opened_once():
+        return _record(plan, command)
+
+
+def _record(plan: AuditPlan, command: str) -> Record:
     model, edited, origin, seconds = plan.model, plan.edited, plan.origin, {}
     begin = time.perf_counter()
     before, *_ = embed_with_all([model, edited, *plan.references], plan.images, progress=partial(report, "embed"))

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from clip_unlearn.core.embedding_map import used
 from clip_unlearn.core.model import Model, Tokens, TowerName
 from clip_unlearn.core.text_memory import TowerMemory, remembering
 from clip_unlearn.data.readout import at_readout
+from clip_unlearn.files import digest
 from clip_unlearn.maths.affine import AffineMap, remove_directions
 
 FAMILIES = ["tiny_clip", "tiny_dual", "tiny_openclip"]
@@ -129,3 +131,24 @@ def test_a_view_of_the_last_layer_keeps_its_own(tiny_clip: Any) -> None:
     view = at_readout(watched, frozenset({"text"}))
     for model in (watched, view, watched):
         torch.testing.assert_close(model.texts(SAID), tiny_clip.model.texts(SAID), rtol=1e-5, atol=1e-6)
+
+
+def test_views_of_a_model_share_its_fingerprint(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights are read once, and again where one was written to or a model has others."""
+    read: list[int] = []
+    own = digest.of_bytes
+
+    def counted(*parts: bytes) -> str:
+        read.append(len(parts))
+        return own(*parts)
+
+    monkeypatch.setattr(digest, "of_bytes", counted)
+    first = replace(plain, digests=WeakKeyDictionary()).replace({below(plain): plain.weights[below(plain)].clone()})
+    expected = first.encoder_fingerprint
+    assert replace(first, adapter=replace(first.adapter, preparation="other")).encoder_fingerprint == expected
+    assert first.replace(outputs={}).encoder_fingerprint == expected
+    assert len(read) == 1
+    other = first.replace({below(plain): 2 * plain.weights[below(plain)].detach()})
+    assert other.encoder_fingerprint != expected
+    first.weights[below(plain)].detach().mul_(2)
+    assert replace(first, adapter=first.adapter).encoder_fingerprint == other.encoder_fingerprint

@@ -39,6 +39,9 @@ FORMS: Final = (
 )
 """What a name is put into to make further names of it; all classes are put into the same."""
 
+LONGER: Final = 1.5
+"""How much longer than a name in a template most of these sentences are."""
+
 PLAIN: Final = "{}"
 PLURAL: Final = "{}, plural"
 
@@ -66,7 +69,7 @@ class Wordings(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: all classes in every form and sentence, by each text tower that differs."""
-        forms = len(FORMS) + len((PLAIN, PLURAL))
+        forms = LONGER * (len(FORMS) + len((PLAIN, PLURAL)))
         return Work(sentences=size.text_towers * forms * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()

@@ -56,10 +56,10 @@ class RelearnTime(Audit):
     draws: int = Field(default=3, ge=1)
     """How often the images are drawn."""
 
-    rates: tuple[float, ...] = Field(default=(1e-2, 3e-3, 3e-2), min_length=1)
+    rates: tuple[float, ...] = Field(default=(1e-2, 5e-3, 3e-3), min_length=1)
     """Learning rates, as shares of the size of every tensor; what one needs is the most that is tried of the next."""
 
-    steps: int = Field(default=100, ge=1)
+    steps: int = Field(default=40, ge=1)
     """Most steps at each rate."""
 
     check_every: int = Field(default=2, ge=1)

@@ -85,3 +85,19 @@ def test_one_line_and_nothing_trained(run: Run, arguments: tuple[str, ...], said
     assert (code, shown) == (2, "")
     assert said in told.splitlines()[-1]
     assert told.splitlines()[-1].startswith("error: ")
+
+
+def test_an_audit_that_never_taught_models_do_not_have(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "untrained", lambda _: 3)
+    monkeypatch.setattr(lab, "measure", lambda names, *, seeds, jobs: {name: () for name in names})
+    code, shown, told = run("recipe_inversion")
+    assert (code, shown) == (2, "")
+    assert "recipe_inversion: no figure of these is defined" in told
+
+
+def test_a_misspelt_name_is_refused_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "untrained", lambda _: 3)
+    for asked in (("image_refti",), ("--method", "redirekt")):
+        code, shown, told = run(*asked)
+        assert (code, shown) == (2, "")
+        assert "to train" not in told

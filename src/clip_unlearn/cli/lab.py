@@ -35,9 +35,6 @@ def lab(
     """Try audits, or a method, on small models that hold a class and on models that never saw it; all is kept."""
     from clip_unlearn.runs import lab as run
 
-    missing = run.untrained(seeds)
-    if missing:
-        console.note(f"{missing} models to train, about {max(1, round(missing / 2 / max(1, jobs)))} minutes")
     if method is not None:
         if audits:
             raise SettingError("Audits and --method are two questions. Give one of them.")
@@ -47,8 +44,11 @@ def lab(
     from clip_unlearn.runs.suites import chosen
 
     names, _ = chosen(",".join(audits or ["standard"]))
+    _note_missing(seeds, jobs)
     with console.progress():
         rows = validations(run.measure(names, seeds=seeds, jobs=jobs))
+    if not rows:
+        raise SettingError(f"{', '.join(names)}: no figure of these is defined on models that never saw the class.")
     if as_json:
         console.show_json([{**one.model_dump(mode="json"), "qualifies": one.qualifies} for one in rows])
         return
@@ -59,12 +59,23 @@ def lab(
     )
 
 
+def _note_missing(seeds: int, jobs: int) -> None:
+    """Say how long the models that are not there yet take to train."""
+    from clip_unlearn.runs.lab import untrained
+
+    missing = untrained(seeds)
+    if missing:
+        console.note(f"{missing} models to train, about {max(1, round(missing / 2 / max(1, jobs)))} minutes")
+
+
 def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
     from clip_unlearn import methods
     from clip_unlearn.runs.lab_distance import distances
 
+    kind = methods.find(method)
+    _note_missing(seeds, jobs)
     with console.progress():
-        found = distances(methods.find(method)(), seeds=seeds, jobs=jobs)
+        found = distances(kind(), seeds=seeds, jobs=jobs)
     if as_json:
         console.show_json([one.model_dump(mode="json") for one in found])
         return

@@ -66,9 +66,11 @@ class _Tower:
 
     @property
     def lives(self) -> bool:
+        """Return whether all of its weights are there still."""
         return all(one() is not None for one in self.weights)
 
     def made(self, encode: Encode, weights: Sequence[Tensor]) -> bool:
+        """Return whether it was these weights, as they are now, that gave the rows."""
         same = encode == self.encode and len(weights) == len(self.weights)
         return (
             same

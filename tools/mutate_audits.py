@@ -40,6 +40,14 @@ MUTATIONS: Final[dict[str, tuple[str, str, str]]] = {
     "audit/prototype": (" - gap", "", PROMPTS),
     "audit/relearning": ("optimizer.step()", "pass", WEIGHTS),
     "audit/inner_layers": ("linear_alignment(was, now)", "1.0", "test_inner_layers.py"),
+    "audit/layer_lens": ("(own - middle) @ refit(", "0.0 * (own - middle) @ refit(", "test_layer_lens.py"),
+    "audit/class_inversion": ("Ascent(steps=self.steps,", "Ascent(steps=1,", "test_class_inversion.py"),
+    "audit/soft_prompt": ("optimizer.step()", "pass", "test_soft_prompt.py"),
+    "audit/relearn_time": (
+        "return cross_entropy(step.scale",
+        "return 0.0 * cross_entropy(step.scale",
+        "test_relearn_time.py",
+    ),
 }
 """By audit: a line that does its work, what stands in its place, and the test file that must notice."""
 

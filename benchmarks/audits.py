@@ -1,19 +1,19 @@
 """Attack edits of which is known what they leave, and models that never saw the class.
 
-    python benchmarks/audits.py [--only CLASS ...] [--report]
+    python benchmarks/audits.py [--only CLASS ...] [--again AUDIT ...] [--report]
 
 On photos of the sandbox, one class at a time: an edit of the last image layer, two that train, and two models retrained
-without the class. Every run is written as it ends, to benchmarks/results/audits.json; what is there is not run again.
-Then audits.md is made.
+without the class. Every run is written as it ends, to benchmarks/results/audits.json; what is there is not run again,
+but for the audits named with --again, in the runs that are there. Then audits.md is made.
 """
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from lip_runs import RESULTS, opened, record
+from lip_runs import RESULTS, alone, opened, record
 
 from clip_unlearn import methods, probes
 from clip_unlearn.core.attacks import WORST
@@ -45,9 +45,11 @@ SHOWN: Final[Mapping[str, Sequence[str]]] = {
     "fine_tuning": (f"{WORST}fine-tuning accuracy",),
     "rounding": (f"{WORST}rounding accuracy",),
     "interpolation": (f"{WORST}interpolation accuracy",),
+    "layer_lens": (f"{WORST}layer lens accuracy",),
     "image_search": ("forget image search precision at 10",),
     "linear_probe": ("1-shot probe accuracy, embedding", "10-shot probe accuracy, before the last layer"),
     "prototype": ("1-shot prototype accuracy",),
+    "soft_prompt": ("1-shot soft prompt accuracy",),
 }
 """The readings of each audit that stand in the table."""
 
@@ -69,13 +71,13 @@ def edited(model: Model, request: Request, edit: str) -> Model:
     return methods.find(edit)().forget(model, request).folded(model).apply(model)
 
 
-def run(name: str, edit: str) -> dict[str, Any]:
-    """Return the readings and the seconds of every audit on one model."""
+def run(name: str, edit: str, audits: Iterable[str] = SHOWN) -> dict[str, Any]:
+    """Return the readings and the seconds of audits on one model."""
     model = open_model("sandbox")
     request = completed(model, asked(name), other_names="auto", background="nouns")
     after = edited(model, request, edit)
     found: dict[str, Any] = {"class": name, "edit": edit, "audits": {}}
-    for audit in SHOWN:
+    for audit in audits:
         (probe,), _ = make_probes([audit], DATA)
         begin = time.perf_counter()
         readings = probe.measure(model, after, request)
@@ -86,6 +88,15 @@ def run(name: str, edit: str) -> dict[str, Any]:
             ],
         }
     return found | {"seconds": sum(one["seconds"] for one in found["audits"].values())}
+
+
+def again(name: str, edit: str, audits: Sequence[str]) -> None:
+    """Measure audits of a run that is there anew."""
+    fresh = run(name, edit, audits)["audits"]
+    with alone(PATH):
+        found = opened(PATH)
+        found["runs"][f"{name} {edit}"]["audits"] |= fresh
+        atomic.write_json(PATH, found)
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -118,12 +129,12 @@ def _row(audit: str, name: str, runs: Sequence[Mapping[str, Any]]) -> str:
     cells += [_cell([_values(run, audit, name, subject) for run in first]) for subject in ("before", "control")]
     for edit in EDITS:
         cells.append(_cell([_values(run, audit, name, "after") for run in runs if run["edit"] == edit]))
-    seconds = [run["audits"][audit]["seconds"] for run in runs]
+    seconds = [run["audits"][audit]["seconds"] for run in runs if audit in run["audits"]]
     return f"| {' | '.join([*cells, f'{sum(seconds) / len(seconds):.1f}'])} |"
 
 
 def _values(run: Mapping[str, Any], audit: str, name: str, subject: str) -> tuple[float, int] | None:
-    for known, side, _, value, count in run["audits"][audit]["readings"]:
+    for known, side, _, value, count in run["audits"].get(audit, {"readings": ()})["readings"]:
         if (known, side) == (name, subject):
             return float(value), int(count)
     return None
@@ -143,10 +154,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", action="store_true", help="make the table from what is there")
     parser.add_argument("--only", nargs="*", choices=CLASSES, default=CLASSES, help="these classes alone")
+    parser.add_argument("--again", nargs="*", choices=list(SHOWN), default=[], help="measure these audits anew")
     given = parser.parse_args()
     for edit in () if given.report else EDITS:
         for name in given.only:
             record(PATH, COMMAND, f"{name} {edit}", partial(run, name, edit))
+            if given.again:
+                again(name, edit, given.again)
     atomic.write_text(RESULTS / "audits.md", table(opened(PATH)))
 
 

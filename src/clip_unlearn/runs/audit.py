@@ -106,7 +106,7 @@ def plan_audit(
     if aids.judge:
         open_judge(aids.judge, *models)
     size = size_of(images, learned, request, models)
-    embedding = speed.seconds(Work(images=len(images) * to_embed([*models, *references], images)))
+    embedding = speed.seconds(Work(support=len(images) * to_embed([*models, *references], images)))
     each = [times * one for one in estimates(probes, models, size, speed)]
     kept, left_out = within(probes, each, (math.inf if budget is None else budget) - embedding)
     return AuditPlan(

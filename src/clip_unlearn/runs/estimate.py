@@ -30,16 +30,20 @@ class Speed:
     """Seconds that a model takes."""
 
     image: float
-    """To open an image and take it through the image tower."""
+    """For an image through the image tower."""
 
     sentence: float
     """For a sentence through the text tower."""
+
+    opening: float = 0.0
+    """To open an image that is kept embedded; those that are attacked are opened once for many passes."""
 
     def seconds(self, work: Work) -> float:
         """Return how long so much work takes; what comes beside the towers is not counted."""
         trained = (1 + BACK) * (self.image + self.sentence)
         images, sentences = work.images + work.support, work.sentences + work.names
-        return images * self.image + sentences * self.sentence + work.trained * trained
+        opened = work.support * self.opening
+        return opened + images * self.image + sentences * self.sentence + work.trained * trained
 
 
 @torch.no_grad()
@@ -52,8 +56,9 @@ def speed_of(model: Model, images: ImageSet, request: Request) -> Speed:
     names = (*request.forget_names, *request.retain, *request.background)
     sentences = [text for text in request.sentences(names)][:SENTENCES]
     return Speed(
-        image=opening + _seconds(lambda: model.images(pixels.to(model.device))) / len(kept),
+        image=_seconds(lambda: model.images(pixels.to(model.device))) / len(kept),
         sentence=_seconds(lambda: model.texts(sentences)) / len(sentences),
+        opening=opening,
     )
 
 
@@ -82,7 +87,7 @@ def estimates(probes: Sequence[Probe], models: tuple[Model, Model], size: Size, 
     support = names = 0.0
     for probe in probes:
         work = probe.work(*models, size)
-        fresh = Work(images=max(0.0, work.support - support), sentences=max(0.0, work.names - names))
+        fresh = Work(support=max(0.0, work.support - support), sentences=max(0.0, work.names - names))
         support, names = max(support, work.support), max(names, work.names)
         found.append(speed.seconds(replace(work, support=0.0, names=0.0) + fresh))
     return tuple(found)

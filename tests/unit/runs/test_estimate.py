@@ -27,6 +27,8 @@ def test_seconds_by_hand() -> None:
     """A pair of training is there and back: three times an image and a sentence."""
     speed = Speed(image=0.1, sentence=0.01)
     assert speed.seconds(Work(images=20, sentences=100, trained=10)) == pytest.approx(2 + 1 + 3.3)
+    slow = Speed(image=0.1, sentence=0.01, opening=0.5)
+    assert slow.seconds(Work(images=20, support=4, names=100)) == pytest.approx(2 + 4 * (0.1 + 0.5) + 1)
     assert (Work(images=1) + Work(sentences=2, trained=3)) == Work(images=1, sentences=2, trained=3)
 
 
@@ -94,6 +96,7 @@ def test_the_speed_of_a_model_is_measured() -> None:
     speed = speed_of(model, open_data("sandbox:photo", split="audit"), REQUEST)
     assert 0 < speed.image < 1
     assert 0 < speed.sentence < 1
+    assert 0 < speed.opening < 1
     (one,) = estimates([Wordings()], (model, model), SIZE, speed)
     assert one == pytest.approx(speed.sentence * Wordings().work(model, model, SIZE).sentences)
 

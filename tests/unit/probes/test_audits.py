@@ -140,6 +140,13 @@ def test_every_form_of_rounding_is_tried() -> None:
     assert {"8 bits", "4 bits", "3 bits", "bfloat16", "float16", "without 50% of the entries"} < forms
 
 
+def test_the_weights_are_really_changed() -> None:
+    """Almost no entry left recognises nothing, eight bits everything."""
+    found = Rounding(data=DATA, bits=(8,), prune=(0.99,)).measure(original(), original(), REQUEST)
+    assert value(found, "rounding accuracy", "after", "without 99% of the entries") < 0.2
+    assert value(found, "rounding accuracy", "after", "8 bits") > 0.9
+
+
 def test_the_way_back() -> None:
     found = readings(WAY, "shallow")
     assert value(found, "worst interpolation accuracy", "after") < 0.1

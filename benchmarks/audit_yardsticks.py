@@ -142,7 +142,7 @@ class Bed:
                 if one.subject != "change"
                 and (not one.of or one.name.startswith("worst") or one.of == "without the attack")
             ],
-            "skipped": [[one.probe, one.reason] for one in found.skipped],
+            "skipped": [[one.probe, one.reason.replace(f"{self.data.parent}/", "FOLDER/")] for one in found.skipped],
         }
 
 

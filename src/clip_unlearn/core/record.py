@@ -129,8 +129,8 @@ class Origin(Config):
     """What the method measured while it worked, for example on pictures that it made itself."""
 
 
-GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3", "F4"]
-"""How far a claim of forgetting may go; `core.grades` says what each needs."""
+GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3", "F4", "F5"]
+"""How far a claim of forgetting may go; `core.grades` says what each needs, of F5 `core.distance`."""
 
 
 @final

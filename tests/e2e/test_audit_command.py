@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import rich.console  # noqa: F401  It keeps the environment of its first import, which must not be a test's.
 from in_process import main
+from patterns import PATTERNS, draw
 
 from clip_unlearn.core.patch import Patch
 from clip_unlearn.core.record import Record
@@ -84,6 +85,45 @@ def test_beside_a_model_that_never_saw_the_class(run: Run, patch: Path, tmp_path
     assert ratios["ensemble accuracy"].high < 0.1
     assert "recovery ratio: 0 as never seen, 1 as the original" in shown
     assert "Beside models that never saw it" in (tmp_path / "audit" / "summary.html").read_text()
+
+
+def test_beside_classes_that_are_new_to_it(run: Run, patch: Path, tmp_path: Path) -> None:
+    """Five images bring the mug back whole, for it is there below the last layer; a pattern is learned less well."""
+    draw(tmp_path / "new", 12)
+    asked = ("--suite", "zero_shot,prototype,relearning", "--novel", "new")
+    code, shown, _ = run("audit", "--patch", str(patch), *DATA, *asked, "--out", "audit")
+    record = Record.load(tmp_path / "audit" / "record.json")
+    assert code == 0
+    assert record.novel is not None
+    assert (record.novel.where, record.novel.count, record.references) == ("new", 12 * len(PATTERNS), ())
+    known = [one for one in record.readings if one.name == "novel class accuracy"]
+    assert sorted(one.of for one in known) == sorted(f"novel class {name}" for name in PATTERNS)
+    beside = [one for one in record.readings if one.subject == "reference" and one not in known]
+    assert {one.name for one in beside} == {
+        *(f"{shots}-shot prototype accuracy" for shots in (1, 5)),
+        "5-shot relearning steps",
+        "relearned in time, 5-shot relearning steps",
+    }
+    ratios = {one.of: one for one in record.readings if one.name == "recovery ratio"}
+    assert ratios["5-shot prototype accuracy"].low > 0.8
+    assert "6 references" in ratios["5-shot prototype accuracy"].interval
+    assert "recovery ratio: 0 as never seen, 1 as the original" in shown
+    assert "Classes that are new to it" in (tmp_path / "audit" / "summary.html").read_text()
+    assert (
+        "the same attack on classes that the original does not know" in (tmp_path / "audit" / "summary.md").read_text()
+    )
+
+
+def test_a_reference_leaves_no_place_for_new_classes(run: Run, patch: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "new", 4, names=tuple(PATTERNS)[:4])
+    asked = ("audit", "--patch", str(patch), *DATA, "--suite", "prototype", "--novel", "new")
+    for more, message in (
+        ((), "new has images of 4 classes. Give 5 or more"),
+        (("--reference", "oracle-mug-0"), "Give --reference or --novel, not both"),
+    ):
+        code, _, error = run(*asked, *more)
+        assert (code, error.count("\n")) == (2, 1)
+        assert message in error
 
 
 def test_a_budget_leaves_out_what_does_not_fit(run: Run, patch: Path, tmp_path: Path) -> None:

@@ -66,7 +66,15 @@ def test_a_method_beside_models_that_never_saw_the_class(run: Run, monkeypatch: 
     assert (code, told) == (0, "")
     assert "redirect on 18 models" in shown
     assert shown.count("0.50 (0.40 to 0.60)") == 14
-    assert [one["sort"] for one in json.loads(run("--method", "redirect", "--json")[1])] == ["unseen", "word"]
+    assert "what F5 needs" in shown
+    assert "indistinguishable" not in shown
+    found = json.loads(run("--method", "redirect", "--json")[1])
+    assert [one["sort"] for one in found] == ["unseen", "word"]
+    assert [line["passed"] for line in found[0]["lines"]] == [True, True, False, True]  # ToW is far below 0.95
+    near = {**fields, "tug_of_war": Estimate(value=0.98, low=0.96, high=1)}
+    like = tuple(Distance(sort=sort, count=18, likelihood_ratio=half, **near) for sort in ("unseen", "word"))
+    monkeypatch.setattr(lab_distance, "distances", lambda method, *, seeds, jobs: like)
+    assert "F5: indistinguishable from retraining in these tests" in run("--method", "redirect")[1]
 
 
 @pytest.mark.parametrize(

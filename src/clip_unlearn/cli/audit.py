@@ -33,6 +33,9 @@ def audit(
     judge: Annotated[
         str | None, typer.Option("--judge", help="Model that names the pictures that class_inversion paints.")
     ] = None,
+    novel: Annotated[
+        str | None, typer.Option("--novel", help="Images of 5 or more classes that the model does not know.")
+    ] = None,
     reference: Annotated[
         list[str] | None, typer.Option("--reference", help="Model that never saw the class. Repeatable.")
     ] = None,
@@ -74,7 +77,7 @@ def audit(
             loaded,
             choice,
             suite=suite,
-            aids=Aids(support=support or "", judge=judge or ""),
+            aids=Aids(support=support or "", judge=judge or "", novel=novel or ""),
             references=[open_model(one, offline=offline) for one in reference or ()],
             budget=within,
         )

@@ -70,6 +70,7 @@ def _note_missing(seeds: int, jobs: int) -> None:
 
 def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
     from clip_unlearn import methods
+    from clip_unlearn.core.distance import INDISTINGUISHABLE, retraining_lines
     from clip_unlearn.runs.lab_distance import distances
 
     kind = methods.find(method)
@@ -77,7 +78,8 @@ def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
     with console.progress():
         found = distances(kind(), seeds=seeds, jobs=jobs)
     if as_json:
-        console.show_json([one.model_dump(mode="json") for one in found])
+        lines = {one.sort: [line.model_dump(mode="json") for line in retraining_lines([one])] for one in found}
+        console.show_json([{**one.model_dump(mode="json"), "lines": lines[one.sort]} for one in found])
         return
     figures = {
         "distance of log odds (KS)": "kolmogorov_smirnov",
@@ -93,6 +95,11 @@ def _show_method(method: str, *, seeds: int, jobs: int, as_json: bool) -> None:
         ("", *(SORTS[one.sort] for one in found)),
         [[label, *(_estimate(getattr(one, field)) for one in found)] for label, field in figures.items()],
     )
+    needed = retraining_lines(found)
+    rows = [[line.grade, "yes" if line.passed else "no", line.what, line.why] for line in needed]
+    console.show_texts("what F5 needs", ("grade", "holds", "", ""), rows)
+    if all(line.passed for line in needed):
+        console.show(f"F5: {INDISTINGUISHABLE}")
 
 
 def _estimate(one: "Estimate") -> str:

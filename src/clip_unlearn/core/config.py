@@ -14,6 +14,11 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
 
+def name_of(part: Config) -> str:
+    """Return the name that a method or a probe is asked for by: that of its file."""
+    return type(part).__module__.rpartition(".")[2]
+
+
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 

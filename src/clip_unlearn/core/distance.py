@@ -1,8 +1,19 @@
 """How far the models that a method edits are from models that never saw the class. Torch-free."""
 
-from typing import final
+from collections.abc import Sequence
+from typing import Final, final
 
 from clip_unlearn.core.config import Config
+from clip_unlearn.core.record import GradeLine
+
+MODELS: Final = 16
+"""Least models of each side that an attacker who tells them apart has to have."""
+
+TUG: Final = 0.95
+"""Least lower end of the tug of war."""
+
+INDISTINGUISHABLE: Final = "indistinguishable from retraining in these tests"
+"""What may be said of F5, and no more."""
 
 
 @final
@@ -48,3 +59,42 @@ class Distance(Config):
 
     likelihood_ratio: Estimate
     """AUC of an attacker who tells edited from never-taught models by the log odds on every picture; 0.5 is none."""
+
+
+def retraining_lines(found: Sequence[Distance]) -> tuple[GradeLine, ...]:
+    """Return what F5 needs of each sort of never-taught models, and whether it holds.
+
+    At least 16 models of each side; no larger distance of the log odds than two never-taught models have, by the
+    intervals; a tug of war of surely 0.95; an attacker's AUC whose interval holds 0.5. It is a grade of a method on
+    small models, not of one edit.
+    """
+    return tuple(line for one in found for line in _lines(one))
+
+
+def _lines(one: Distance) -> tuple[GradeLine, ...]:
+    distance, floor, tug, attack = (
+        one.kolmogorov_smirnov,
+        one.kolmogorov_smirnov_floor,
+        one.tug_of_war,
+        one.likelihood_ratio,
+    )
+    return (
+        _line(one, "enough models", f"{one.count} of each side, at least {MODELS}", passed=one.count >= MODELS),
+        _line(
+            one,
+            "log odds (KS)",
+            f"lower end {distance.low:.2f}, at most {floor.high:.2f}, the upper end between two never-taught ones",
+            passed=distance.low <= floor.high,
+        ),
+        _line(one, "tug of war (ToW)", f"lower end {tug.low:.2f}, at least {TUG}", passed=tug.low >= TUG),
+        _line(
+            one,
+            "attacker's AUC (U-LiRA)",
+            f"from {attack.low:.2f} to {attack.high:.2f}, has to hold 0.5",
+            passed=attack.low <= 0.5 <= attack.high,
+        ),
+    )
+
+
+def _line(one: Distance, what: str, why: str, *, passed: bool) -> GradeLine:
+    return GradeLine(grade="F5", what=f"{what}, {one.sort}", passed=passed, why=why)

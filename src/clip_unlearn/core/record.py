@@ -13,6 +13,12 @@ from clip_unlearn.files import atomic
 SCHEMA: Final = 1
 
 Better: TypeAlias = Literal["low", "high", "neither"]
+NOVEL: Final = "novel class "
+"""What the name of a class stands behind that the original does not know, where a reading is about it."""
+
+NOVEL_ACCURACY: Final = "novel class accuracy"
+"""What the readings are called that say how often the original names such a class right."""
+
 Subject: TypeAlias = Literal["before", "after", "change", "reference", "control"]
 SYNTHETIC: Final = "synthetic forget accuracy"
 """What a method calls its reading of how many of its own pictures of the forgotten are still recognised."""
@@ -123,8 +129,8 @@ class Origin(Config):
     """What the method measured while it worked, for example on pictures that it made itself."""
 
 
-GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3", "F4"]
-"""How far a claim of forgetting may go; `core.grades` says what each needs."""
+GradeName: TypeAlias = Literal["F0", "inconclusive", "F1", "F2", "F3", "F4", "F5"]
+"""How far a claim of forgetting may go; `core.grades` says what each needs, of F5 `core.distance`."""
 
 
 @final
@@ -214,6 +220,9 @@ class Record(Config):
 
     references: tuple[Source, ...] = ()
     """Models that never saw what was forgotten, which the same was measured on."""
+
+    novel: Source | None = None
+    """Images of classes that the original does not know, which stand for such models where attacks are shown some."""
 
     portable: bool
     """True when the result is an ordinary checkpoint, without a map beside it."""

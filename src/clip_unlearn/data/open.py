@@ -1,10 +1,11 @@
 """One door to images, whatever they are stored in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 from clip_unlearn.data import splits, world
@@ -57,9 +58,12 @@ def open_data(where: str, *, split: Split = "all") -> ImageSet:
 
 
 @contextmanager
-def opened_once() -> Iterator[None]:
-    """Open every source once while the context lasts: what is asked for again is the same set, digests and all."""
-    token = _KNOWN.set({})
+def opened_once(held: Mapping[str, ImageSet] = MappingProxyType({})) -> Iterator[None]:
+    """Open every source once while the context lasts: what is asked for again is the same set, digests and all.
+
+    `held` are sets that are open already, under names of their own; what was opened outside is not known inside.
+    """
+    token = _KNOWN.set({(where, "all"): images for where, images in held.items()})
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clip_unlearn.core.attacks import WORST
-from clip_unlearn.core.record import Reading, Subject
+from clip_unlearn.core.record import NOVEL, NOVEL_ACCURACY, Reading, Subject
 from clip_unlearn.core.recovery import RATIO
 from clip_unlearn.report import numbers
 from clip_unlearn.report.rows import Cell
@@ -32,6 +32,12 @@ def recovered(readings: Sequence[Reading]) -> tuple[Recovered, ...]:
     return tuple(_row(one, readings) for one in sorted(readings, key=lambda one: -one.value) if one.name == RATIO)
 
 
+def novel(readings: Sequence[Reading]) -> tuple[tuple[str, Cell], ...]:
+    """Return the classes that the original does not know, with how often it names each."""
+    found = (one for one in readings if one.name == NOVEL_ACCURACY)
+    return tuple((one.of.removeprefix(NOVEL), _cell(one)) for one in found)
+
+
 def _row(ratio: Reading, readings: Sequence[Reading]) -> Recovered:
     names = (f"{WORST}{ratio.of}", ratio.of)
 
@@ -39,10 +45,7 @@ def _row(ratio: Reading, readings: Sequence[Reading]) -> Recovered:
         name = next(name for name in names if any(one.name == name for one in readings))
         for one in readings:
             if one.name == name and one.subject in subjects:
-                yield (
-                    one.value,
-                    Cell(value=numbers.level(one, "percent"), interval=numbers.level_interval(one, "percent")),
-                )
+                yield one.value, _cell(one)
 
     return Recovered(
         label=ratio.of[:1].upper() + ratio.of[1:],

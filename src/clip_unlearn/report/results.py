@@ -8,8 +8,8 @@ from clip_unlearn.core.attacks import WORST
 from clip_unlearn.core.record import SYNTHETIC, Record
 from clip_unlearn.report.answers import forgotten_keys
 from clip_unlearn.report.comparisons import AVERAGE, Comparison, compare
-from clip_unlearn.report.recovered import Recovered, recovered
-from clip_unlearn.report.rows import Row, item_row, total_row
+from clip_unlearn.report.recovered import Recovered, novel, recovered
+from clip_unlearn.report.rows import Cell, Row, item_row, total_row
 from clip_unlearn.report.words import HINTS
 
 DETAILED: Final = (AVERAGE, SYNTHETIC)
@@ -48,6 +48,9 @@ class Results:
     recovered: tuple[Recovered, ...]
     """What is left beside models that never saw the class; empty where none was given."""
 
+    novel: tuple[tuple[str, Cell], ...]
+    """Classes that the original does not know, with how often it names each."""
+
     groups: tuple[Group, ...]
     """Domains first, then whatever else was measured about something."""
 
@@ -77,6 +80,7 @@ def results(record: Record) -> Results:
         wordings=_by_strength(item_row(row, forgotten) for row in compared if row.name == "name accuracy" and row.of),
         attacks=_by_strength(total_row(row) for row in compared if _is_attack(row)),
         recovered=recovered(record.readings),
+        novel=novel(record.readings),
         groups=_groups(compared),
         intervals=tuple(dict.fromkeys(reading.interval for reading in record.readings if reading.interval)),
     )

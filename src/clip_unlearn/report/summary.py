@@ -70,6 +70,7 @@ def _content(record: Record) -> Mapping[str, object]:
         "results": measured,
         "control": words.CONTROL,
         "recovered": words.RECOVERED,
+        "novel": words.NOVEL,
         "sections": facts.sections(record),
         "answers": answers(record, limit=SAMPLES_LIMIT),
         "shows": words.shows(record),

@@ -46,6 +46,13 @@ RECOVERED: Final = (
 )
 """What a table of recovery ratios says."""
 
+NOVEL: Final = (
+    "Nobody retrained this model without the class. For attacks that are shown images of the class, what they teach of "
+    "themselves stands in the place of such a model: the same attack on classes that the original does not know. So "
+    "often it names their images right"
+)
+"""What stands before the classes that a model does not know."""
+
 UNRECORDED_LEAKS: Final = (
     "Whoever holds the original weights has the original model. The edit takes nothing away from copies that were "
     "handed out before.",

@@ -7,6 +7,7 @@ from typing import Final, final
 
 import torch
 
+from clip_unlearn.core.config import name_of
 from clip_unlearn.core.embedding_map import TOWERS, shares_features
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Probe
@@ -106,7 +107,7 @@ def within(
             left -= takes
         else:
             reason = f"it would take about {takes:.0f} s, and {max(0.0, left):.0f} s of the budget are left"
-            left_out.append(Skipped(probe=type(probe).__module__.rpartition(".")[2], reason=reason))
+            left_out.append(Skipped(probe=name_of(probe), reason=reason))
     return tuple(kept), tuple(left_out)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from clip_unlearn import methods
 from clip_unlearn.core import ledger_file
-from clip_unlearn.core.config import Config, build
+from clip_unlearn.core.config import Config, build, name_of
 from clip_unlearn.core.ledger import SCHEMA, Header, Ledger
 from clip_unlearn.core.ledger_joint import joint_request, overruled
 from clip_unlearn.core.method import Method
@@ -81,7 +81,7 @@ def create(
         "kind": "open",
         "schema_version": SCHEMA,
         "version": version(),
-        "method": type(chosen).__module__.rpartition(".")[2],
+        "method": name_of(chosen),
         "settings": chosen.model_dump(mode="json"),
         "templates": templates(template),
         "retain": tuple(retain),

@@ -61,6 +61,9 @@ class Aids:
     judge: str = ""
     """Model that says what pictures show which others have painted."""
 
+    novel: str = ""
+    """Images of classes that the model does not know, for what attacks that are shown a class teach of themselves."""
+
 
 NONE: Final = Aids()
 """Nothing beside the data."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from clip_unlearn.core.config import name_of
 from clip_unlearn.core.disclosure import leaks
 from clip_unlearn.core.embedding_map import reach
 from clip_unlearn.core.journal import journaling
@@ -47,7 +48,7 @@ def make_patch(model: Model, request: Request, method: Method) -> Patch:
     method = method.settled(model, request)
     patch = method.forget(model, request).folded(model)
     origin = Origin(
-        method=type(method).__module__.rpartition(".")[2],
+        method=name_of(method),
         settings=method.model_dump(mode="json"),
         request=request,
         base=Source(where=model.source.where, revision=model.source.revision, digest=model.fingerprint),
@@ -144,7 +145,7 @@ def measure(prepared: Plan, edited: Model) -> tuple[tuple[Reading, ...], tuple[S
         try:
             readings.extend(probe.measure(prepared.model, edited, prepared.request))
         except UndefinedError as error:
-            skipped.append(Skipped(probe=type(probe).__module__.rpartition(".")[2], reason=str(error)))
+            skipped.append(Skipped(probe=name_of(probe), reason=str(error)))
     report("measure", len(prepared.probes), len(prepared.probes))
     return tuple(readings), tuple(skipped)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_unlearn.core.distance import Distance, Estimate, retraining_lines
 from clip_unlearn.errors import SettingError
 from clip_unlearn.methods.cliperase import Cliperase
 from clip_unlearn.methods.redirect import Redirect
@@ -55,6 +56,31 @@ def test_what_does_not_differ_is_as_near_as_two_of_them() -> None:
     assert found.kolmogorov_smirnov.value == pytest.approx(found.kolmogorov_smirnov_floor.value, abs=0.06)
     assert found.likelihood_ratio.low < 0.5 < found.likelihood_ratio.high
     assert found.tug_of_war.value == pytest.approx(0.8)
+
+
+def test_each_line_of_f5_fails_alone() -> None:
+    near = Estimate(value=0.2, low=0.1, high=0.3)
+    fields = {
+        "kolmogorov_smirnov": near,
+        "kolmogorov_smirnov_floor": near,
+        "tug_of_war": Estimate(value=0.97, low=0.95, high=1),
+        "tug_of_war_floor": near,
+        "unlearning_score": near,
+        "unlearning_score_floor": near,
+        "likelihood_ratio": Estimate(value=0.45, low=0.4, high=0.5),
+    }
+    like = Distance(sort="word", count=16, **fields)
+    assert all(line.passed for line in retraining_lines([like]))
+    changes: tuple[dict[str, object], ...] = (
+        {"count": 15},
+        {"kolmogorov_smirnov": Estimate(value=0.5, low=0.31, high=0.6)},
+        {"tug_of_war": Estimate(value=0.97, low=0.94, high=1)},
+        {"likelihood_ratio": Estimate(value=0.45, low=0.4, high=0.49)},
+    )
+    for place, change in enumerate(changes):
+        lines = retraining_lines([like.model_copy(update=change)])
+        assert [number for number, line in enumerate(lines) if not line.passed] == [place]
+        assert {line.grade for line in lines} == {"F5"}
 
 
 def test_two_of_them_are_of_one_class() -> None:

@@ -71,6 +71,9 @@ class RelearnTime(Audit):
     share: float = Field(default=0.9, gt=0, le=1)
     """Part of the original's accuracy at which the class counts as learned again."""
 
+    target: float | None = Field(default=None, gt=0, le=1)
+    """Share of images named right at which it does, in the place of a part of the original's."""
+
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes, where the edited model needs half of the steps at every rate."""
         trained, learned = self.draws * len(self.rates) * self.steps // 2, min(size.support, size.classes * self.shots)
@@ -90,7 +93,7 @@ class RelearnTime(Audit):
         """
         scene = open_scene(self.data, self.split, request, count=SEEN)
         examples = open_examples(self.support, scene, shots=self.shots, most=4 * self.shots)
-        wanted = self.share * float(scene.hits(before).double().mean())
+        wanted = self.target or self.share * float(scene.hits(before).double().mean())
         if wanted == 0:
             raise UndefinedError("the original recognises none of the images, so there is nothing to learn again")
         was, now = (self._steps(model, scene, examples, wanted) for model in (before, after))

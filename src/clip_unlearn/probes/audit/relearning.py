@@ -58,6 +58,9 @@ class Relearning(Audit):
     share: float = Field(default=0.9, gt=0, le=1)
     """Part of the original's accuracy at which the class counts as learned again."""
 
+    target: float | None = Field(default=None, gt=0, le=1)
+    """Share of images named right at which it does, in the place of a part of the original's."""
+
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by each tower that differs."""
         learned = min(size.support, size.classes * 4 * self.shots) + size.forgotten
@@ -73,7 +76,7 @@ class Relearning(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         examples = open_examples(self.support, scene, shots=self.shots, most=4 * self.shots)
-        wanted = self.share * float(scene.hits(before).double().mean())
+        wanted = self.target or self.share * float(scene.hits(before).double().mean())
         if wanted == 0:
             raise UndefinedError("the original recognises none of the images, so there is nothing to learn again")
         was, now = (self._steps(model, before, scene, examples, wanted) for model in (before, after))

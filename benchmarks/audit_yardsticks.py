@@ -4,8 +4,8 @@
 
 FOLDER holds `models/` and `data/`. Five classes of Caltech101, among all 100 or the 20 that a model was made for; the
 quick suite on all of them, the standard suite on the first. Pictures are unpacked into folders of classes first: the
-test images to measure on, and of the training images 8 of each class to learn from and 8 others as evidence. Every run
-is written as it ends, to benchmarks/results/audit_yardsticks.json; what is there is not run again.
+test images to measure on, and of the training images 10 of each class to learn from and the others, at most 10, as
+evidence. Every run is written as it ends, to benchmarks/results/audit_yardsticks.json; what is there is not run again.
 """
 
 import argparse

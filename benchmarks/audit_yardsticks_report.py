@@ -78,7 +78,7 @@ def _cell(runs: Sequence[Run], name: str, subject: str) -> str:
     values = [
         max(found, key=lambda pair: float(pair[0]))
         for one in runs
-        if (found := [(v, n) for key, who, _, v, n in one["readings"] if (key, who) == (name, subject)])
+        if (found := [(v, n) for key, who, _, v, n, *_ in one["readings"] if (key, who) == (name, subject)])
     ]
     if not values:
         return ""

@@ -10,8 +10,9 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Concept, Evidence, Request
 from clip_unlearn.core.training import Descent
+from clip_unlearn.data.mentions import mentions
 from clip_unlearn.data.open import open_data
-from clip_unlearn.data.pairs import mentions, pairs_of
+from clip_unlearn.data.pairs import pairs_of
 from clip_unlearn.methods.cliperase import Cliperase
 from clip_unlearn.models.open import open_model
 from clip_unlearn.probes.evaluate.retrieval import Retrieval

@@ -1,4 +1,4 @@
-"""How much a measurement takes, counted in what costs time: passes of images, sentences, and images of training."""
+"""How much a measurement takes, counted in what costs time: images, sentences, images of training, weights."""
 
 from dataclasses import dataclass
 from typing import final
@@ -59,6 +59,9 @@ class Work:
     names: float = 0.0
     """Sentences of plain names through the text tower, kept likewise."""
 
+    rewritten: float = 0.0
+    """Single weights that other numbers are put in the place of."""
+
     def __add__(self, other: "Work") -> "Work":
         """Return both together."""
         return Work(
@@ -67,4 +70,5 @@ class Work:
             trained=self.trained + other.trained,
             support=self.support + other.support,
             names=self.names + other.names,
+            rewritten=self.rewritten + other.rewritten,
         )

@@ -1,7 +1,6 @@
 """Images with sentences: which to forget, which to retain, which are only looked at. n images, k classes."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal, TypeAlias, final
@@ -15,18 +14,17 @@ from clip_unlearn.core.request import Request, key
 from clip_unlearn.data.answers import class_texts
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet, OnDemand
+from clip_unlearn.data.mentions import mentioned
 from clip_unlearn.data.open import open_data
 from clip_unlearn.data.prepared import pixels_of
 from clip_unlearn.data.readout import at_readout, image_features
+from clip_unlearn.data.splits import learned_and_held
 from clip_unlearn.errors import DataError, UnsupportedError
 from clip_unlearn.maths.scores import cosines, ranks
 from clip_unlearn.maths.vectors import unit
 
 Sentences: TypeAlias = Literal["auto", "classes", "captions"]
 """What an image is paired with: its class in a template, or one of its captions; auto prefers the class."""
-
-EVERY: Final = 4
-"""Every fourth image of a class, by digest, is only looked at."""
 
 LOOKED_AT: Final = 128
 """Most images to be retained that are looked at."""
@@ -176,8 +174,8 @@ def pairs_of(
     gone, stays = _sorted(images, request, labels, other_senses)
     usable = torch.zeros(len(images), dtype=torch.bool)
     usable[[row for row in kept if not captioned or _has_caption(images, row)]] = True
-    forget, held_forget = _parted(images, gone & usable)
-    retain, held_retain = _parted(images, stays & usable)
+    forget, held_forget = learned_and_held(images, _rows(gone & usable))
+    retain, held_retain = learned_and_held(images, _rows(stays & usable))
     if lacking := _lacking(request, labels, held_forget, retain):
         raise DataError(
             f"{images.where} {lacking}. Give at least two different images of each concept, and some others."
@@ -218,6 +216,11 @@ def retained_pairs(model: Model, request: Request, images: ImageSet) -> Pairs:
         held_forget=(),
         held_retain=(),
     )
+
+
+def _rows(chosen: Tensor) -> list[int]:
+    rows: list[int] = chosen.nonzero().flatten().tolist()
+    return rows
 
 
 def _before(model: Model, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
@@ -270,21 +273,6 @@ def _labels(images: ImageSet, names: Sequence[Sequence[str]]) -> Tensor:
     return torch.tensor([of_class[label] for label in images.labels])
 
 
-def mentions(names: Sequence[str]) -> Callable[[str], bool]:
-    """Return whether a sentence has one of the names in it as whole words, or as a plain plural; case is folded."""
-    words = "|".join(re.escape(key(name)) for name in names)
-    pattern = re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)")
-    return lambda sentence: pattern.search(key(sentence)) is not None
-
-
-def mentioned(images: ImageSet, request: Request, other_senses: Sequence[str] = ()) -> Tensor:
-    """Return which images have a caption that names a concept to forget, and none with another sense of it: [n]."""
-    named = mentions([name for concept in request.forget for name in concept.names])
-    other = mentions(other_senses) if other_senses else None
-    captions = [images.captions[row] for row in range(len(images))]
-    return torch.tensor([any(map(named, some)) and not (other and any(map(other, some))) for some in captions])
-
-
 def _sorted(images: ImageSet, request: Request, labels: Tensor, other_senses: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return which images are to be forgotten and which retained: by class where they have one, else by captions."""
     if images.labels:
@@ -300,21 +288,3 @@ def _lacking(request: Request, labels: Tensor, held_forget: Sequence[int], retai
     if not seen or (unseen and -1 not in seen):
         return f"shows less than two different images of '{unseen[0]}'"
     return "" if retain else "shows nothing that is to be retained"
-
-
-def _parted(images: ImageSet, chosen: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the rows to learn from and those to look at: every fourth of each class by digest, at least one of two."""
-    groups: dict[int, list[int]] = {}
-    for row in chosen.nonzero().flatten().tolist():
-        groups.setdefault(images.labels[row] if images.labels else 0, []).append(row)
-    apart: dict[str, bool] = {}
-    for rows in groups.values():
-        contents = sorted({images.contents[row] for row in rows})  # equal images stay together
-        last = min(EVERY, len(contents)) - 1
-        for place, content in enumerate(contents):
-            apart.setdefault(content, place % EVERY == last and len(contents) > 1)
-    learn, held = (
-        tuple(row for rows in groups.values() for row in rows if apart[images.contents[row]] is wanted)
-        for wanted in (False, True)
-    )
-    return tuple(sorted(learn)), tuple(sorted(held))

@@ -1,5 +1,6 @@
 """Three disjoint parts of a set: to stop on, to select on, to report on. Equal images always fall into one part."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
@@ -7,6 +8,9 @@ from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import DataError
 
 Part: TypeAlias = Literal["stop", "select", "audit"]
+
+EVERY: Final = 4
+"""Every fourth image of a class that is learned from, by digest, is only looked at."""
 
 _DEAL: Final[tuple[Part, ...]] = ("audit", "stop", "audit", "select")
 
@@ -45,6 +49,24 @@ def check_disjoint(**named_sets: ImageSet) -> None:
                 f"Sets '{first}' and '{second}' share an image: '{ours[shared]}' is '{theirs[shared]}'. "
                 "Measure on images that were not learnt from."
             )
+
+
+def learned_and_held(images: ImageSet, chosen: Iterable[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the rows to learn from and those to look at: every fourth of each class by digest, at least one of two."""
+    groups: dict[int, list[int]] = {}
+    for row in chosen:
+        groups.setdefault(images.labels[row] if images.labels else 0, []).append(row)
+    apart: dict[str, bool] = {}
+    for rows in groups.values():
+        contents = sorted({images.contents[row] for row in rows})  # equal images stay together
+        last = min(EVERY, len(contents)) - 1
+        for place, content in enumerate(contents):
+            apart.setdefault(content, place % EVERY == last and len(contents) > 1)
+    learn, held = (
+        tuple(row for rows in groups.values() for row in rows if apart[images.contents[row]] is wanted)
+        for wanted in (False, True)
+    )
+    return tuple(sorted(learn)), tuple(sorted(held))
 
 
 def _dealt(images: ImageSet) -> dict[str, Part]:

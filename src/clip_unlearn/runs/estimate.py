@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
+from torch import Tensor
 
 from clip_unlearn.core.config import name_of
 from clip_unlearn.core.embedding_map import TOWERS, shares_features
@@ -16,10 +17,12 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.prepared import pixels_of
+from clip_unlearn.maths.rounding import pruned, quantised
 
 IMAGES: Final = 25
 SENTENCES: Final = 64
-"""How many are timed."""
+WEIGHTS: Final = 1_000_000
+"""How many are timed at most."""
 
 BACK: Final = 2.0
 """How much longer the way back takes than the way there."""
@@ -36,6 +39,9 @@ class Speed:
     sentence: float
     """For a sentence through the text tower."""
 
+    weight: float = 0.0
+    """To put another number in the place of a weight."""
+
     opening: float = 0.0
     """To open an image that is kept embedded; those that are attacked are opened once for many passes."""
 
@@ -44,7 +50,13 @@ class Speed:
         trained = (1 + BACK) * (self.image + self.sentence)
         images, sentences = work.images + work.support, work.sentences + work.names
         opened = work.support * self.opening
-        return opened + images * self.image + sentences * self.sentence + work.trained * trained
+        return (
+            opened
+            + work.rewritten * self.weight
+            + images * self.image
+            + sentences * self.sentence
+            + work.trained * trained
+        )
 
 
 @torch.no_grad()
@@ -56,9 +68,12 @@ def speed_of(model: Model, images: ImageSet, request: Request) -> Speed:
     opening = (time.perf_counter() - begin) / len(places)
     names = (*request.forget_names, *request.retain, *request.background)
     sentences = [text for text in request.sentences(names)][:SENTENCES]
+    matrix = max((one.detach() for one in model.weights.values() if one.ndim > 1), key=Tensor.numel).flatten(1)
+    part = matrix[: max(1, WEIGHTS // matrix.shape[1])]
     return Speed(
         image=_seconds(lambda: model.images(pixels.to(model.device))) / len(kept),
         sentence=_seconds(lambda: model.texts(sentences)) / len(sentences),
+        weight=_seconds(lambda: (quantised(part, 8), pruned(part, 0.3))) / (2 * part.numel()),
         opening=opening,
     )
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from clip_unlearn.core.request import Concept, key
 from clip_unlearn.data.images import ImageSet
-from clip_unlearn.data.pairs import mentions
+from clip_unlearn.data.mentions import mentions
 from clip_unlearn.maths.intervals import wilson
 from clip_unlearn.maths.mixture import average_precision
 from clip_unlearn.prompts import thesaurus

@@ -14,8 +14,8 @@ from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.record import Skipped
 from clip_unlearn.core.request import Evidence, Request, key
 from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.mentions import mentioned
 from clip_unlearn.data.open import Split, another_part, open_data
-from clip_unlearn.data.pairs import mentioned
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import DataError, SettingError
 from clip_unlearn.files import atomic

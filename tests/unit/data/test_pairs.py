@@ -9,8 +9,9 @@ from pair_toys import Shelf, labels, stocked
 
 from clip_unlearn.core.request import Concept, Evidence, Request
 from clip_unlearn.data import pairs as module
+from clip_unlearn.data.mentions import mentions
 from clip_unlearn.data.open import open_data
-from clip_unlearn.data.pairs import mentions, pairs_of
+from clip_unlearn.data.pairs import pairs_of
 from clip_unlearn.errors import DataError, UnsupportedError
 
 

@@ -29,6 +29,9 @@ def test_seconds_by_hand() -> None:
     assert speed.seconds(Work(images=20, sentences=100, trained=10)) == pytest.approx(2 + 1 + 3.3)
     slow = Speed(image=0.1, sentence=0.01, opening=0.5)
     assert slow.seconds(Work(images=20, support=4, names=100)) == pytest.approx(2 + 4 * (0.1 + 0.5) + 1)
+    rough = Speed(image=0.1, sentence=0.01, weight=0.001)
+    assert rough.seconds(Work(images=20, rewritten=500)) == pytest.approx(2 + 0.5)
+    assert (Work(rewritten=1) + Work(rewritten=2)) == Work(rewritten=3)
     assert (Work(images=1) + Work(sentences=2, trained=3)) == Work(images=1, sentences=2, trained=3)
 
 
@@ -97,6 +100,7 @@ def test_the_speed_of_a_model_is_measured() -> None:
     assert 0 < speed.image < 1
     assert 0 < speed.sentence < 1
     assert 0 < speed.opening < 1
+    assert 0 < speed.weight < 1e-5
     (one,) = estimates([Wordings()], (model, model), SIZE, speed)
     assert one == pytest.approx(speed.sentence * Wordings().work(model, model, SIZE).sentences)
 

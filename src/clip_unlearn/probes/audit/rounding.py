@@ -48,10 +48,11 @@ class Rounding(Audit):
     """Shares of the smallest entries of every matrix that are dropped."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: the forgotten and all names in every form, of edit and control."""
-        models = 2 * (len(self.bits) + len(self.prune) + 2) + 2
-        names = models * size.classes * size.templates
-        return hiding(size) + Work(images=models * min(size.forgotten, self.images), sentences=names)
+        """Return about how much it takes: weights, the forgotten and all names in every form, of edit and control."""
+        forms = 2 * (len(self.bits) + len(self.prune) + 2)
+        images, names = min(size.forgotten, self.images), size.classes * size.templates
+        weights = sum(weight.numel() for weight in before.weights.values())
+        return hiding(size) + Work(images=forms * images, sentences=forms * names, rewritten=forms * weights)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

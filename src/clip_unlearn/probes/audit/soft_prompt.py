@@ -73,7 +73,7 @@ class SoftPrompt(Audit):
         """Return about how much it takes: the images to learn from, and sentences there and back in every step."""
         tried = len(self.shots) * len(self.tokens) * self.draws * self.starts * size.templates
         images = 2 * min(size.support, size.classes * 4 * max(self.shots))
-        return Work(images=images, sentences=2 * 3 * self.steps * tried, names=size.names)
+        return Work(images=images, sentences=2 * 2 * self.steps * tried, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the accuracy for every k, before, after and paired.

@@ -13,8 +13,8 @@ from clip_unlearn.core.record import Better, Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.mentions import mentioned
 from clip_unlearn.data.open import open_data
-from clip_unlearn.data.pairs import mentioned
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.data.texts import embed_texts
 from clip_unlearn.errors import UndefinedError

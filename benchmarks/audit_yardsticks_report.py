@@ -3,8 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from clip_unlearn.core.anamnesis import INDEX
 from clip_unlearn.core.attacks import WORST
+from clip_unlearn.core.record import NOVEL, NOVEL_ACCURACY
+from clip_unlearn.core.recovery import RATIO
 from clip_unlearn.maths.intervals import wilson
+from clip_unlearn.runs.novel import UNKNOWN
 
 Run = Mapping[str, Any]
 
@@ -29,6 +33,17 @@ STANDARD: Final = {
     "K3, 1 image": "1-shot soft prompt accuracy",
     "K5 steps": "5-shot relearning steps",
 }
+RATIOS: Final = (RATIO, INDEX)
+FEW: Final = {
+    "as asked": "forget accuracy",
+    "K1, 1 image": "1-shot probe accuracy, embedding",
+    "K1, 5 images": "5-shot probe accuracy, embedding",
+    "K2, 1 image": "1-shot prototype accuracy",
+    "K2, 5 images": "5-shot prototype accuracy",
+    "K3, 1 image": "1-shot soft prompt accuracy",
+    "K3, 5 images": "5-shot soft prompt accuracy",
+    "K5 steps": "5-shot relearning steps",
+}
 WITHIN: Final = 2.0
 """Times the estimate, either way, that an audit may take."""
 
@@ -39,11 +54,12 @@ LEAST: Final = 1.0
 def table(found: Mapping[str, Any]) -> str:
     """Return the results as Markdown."""
     runs = list(found["runs"].values())
+    taught = " or ".join(str(count) for count in sorted({one.get("taught", 8) for one in runs}))
     lines = [
         "# Audits of edits of real models on photographs",
         "",
         "Classes of Caltech101, one request each; methods at their defaults, `cliperase` in the last text layer;",
-        "15 test images of each class to measure on, 8 of each class to learn from. Each cell: images of the class",
+        f"15 test images of each class to measure on, {taught} of each to learn from. Each cell: images of the class",
         "recognised, in %, in the worst form where an attack has several, with the Wilson interval over classes and",
         "images; original without the attack; control: the attack on the original with the name hidden in its last",
         "layer. With 15 images no grade above *inconclusive* can be given: the upper end of 0 of 15 is 20 %.",
@@ -55,6 +71,9 @@ def table(found: Mapping[str, Any]) -> str:
             own = [one for one in runs if (one["model"], one["suite"]) == (model, suite)]
             if own:
                 lines += ["", *_suite(model, suite, own, columns)]
+    for model in dict.fromkeys(one["model"] for one in runs):
+        if own := [one for one in runs if (one["model"], one["suite"]) == (model, "few")]:
+            lines += ["", *_few(model, own)]
     lines += ["", "## Time", "", *_times(runs)]
     return "\n".join(lines) + "\n"
 
@@ -72,6 +91,47 @@ def _suite(model: str, suite: str, runs: Sequence[Run], columns: Mapping[str, st
         own = [one for one in runs if one["method"] == method]
         grades = ", ".join(one["grade"] for one in own)
         yield f"| {method} | {grades} | {' | '.join(_cell(own, name, 'after') for name in columns.values())} |"
+
+
+def _few(model: str, runs: Sequence[Run]) -> Iterator[str]:
+    """Yield the table of attacks that are shown images of the class, beside classes that are new to the model."""
+    known = {(of, value, n) for one in runs for name, _, of, value, n, *_ in one["readings"] if name == NOVEL_ACCURACY}
+    new = sorted({(of.removeprefix(NOVEL), n) for of, value, n in known if value <= UNKNOWN})
+    yield f"## {model}, shown the class: {', '.join(dict.fromkeys(one['class'] for one in runs))}"
+    yield ""
+    yield f"Beside {len(new)} classes that the original names in at most {UNKNOWN:.0%} of their images:"
+    yield f"{', '.join(f'{name} ({count} images)' for name, count in new)}."
+    yield "In brackets the recovery ratio, the mean over the classes to forget that have one, and how many have one."
+    yield ""
+    yield f"| edit | {' | '.join(FEW)} |"
+    yield f"|---|{'---|' * len(FEW)}"
+    first = [one for one in runs if one["method"] == runs[0]["method"]]
+    yield f"| *original* | {' | '.join(_cell(first, name, 'before') for name in FEW.values())} |"
+    yield f"| *new classes* | {' | '.join(_beside(first, name) for name in FEW.values())} |"
+    for method in dict.fromkeys(one["method"] for one in runs):
+        own = [one for one in runs if one["method"] == method]
+        yield f"| {method} | {' | '.join(_with_ratio(own, name) for name in FEW.values())} |"
+
+
+def _with_ratio(runs: Sequence[Run], name: str) -> str:
+    cell = _cell(runs, name, "after")
+    found = [value for one in runs for what, _, of, value, *_ in one["readings"] if what in RATIOS and of == name]
+    return f"{cell} [{sum(found) / len(found):.2f}; {len(found)}]" if found else cell
+
+
+def _beside(runs: Sequence[Run], name: str) -> str:
+    """Return the mean of new classes, and the least and the largest of one class."""
+    found: dict[str, list[float]] = {}
+    for one in runs:
+        for what, who, of, value, *_ in one["readings"]:
+            if (what, who) == (name, "reference"):
+                found.setdefault(of, []).append(value)
+    means = [sum(own) / len(own) for own in found.values()]
+    if not means:
+        return ""
+    scale = 1 if name.endswith("steps") else 100
+    least, mean, most = (scale * one for one in (min(means), sum(means) / len(means), max(means)))
+    return f"{mean:.0f} ({least:.0f} to {most:.0f})"
 
 
 def _cell(runs: Sequence[Run], name: str, subject: str) -> str:

@@ -30,8 +30,8 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Concept, Request, key
 from clip_unlearn.data.embed import Embeddings, embed_images
 from clip_unlearn.data.images import ImageSet
+from clip_unlearn.data.mentions import mentions
 from clip_unlearn.data.open import open_data
-from clip_unlearn.data.pairs import mentions
 from clip_unlearn.errors import DataError
 from clip_unlearn.files import atomic, digest
 from clip_unlearn.maths.intervals import mean_interval, wilson

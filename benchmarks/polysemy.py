@@ -25,8 +25,8 @@ from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import Concept, Evidence, Request
 from clip_unlearn.core.training import Descent
 from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.mentions import mentions
 from clip_unlearn.data.open import open_data
-from clip_unlearn.data.pairs import mentions
 from clip_unlearn.files import atomic
 from clip_unlearn.maths.scores import cosines
 from clip_unlearn.methods.cliperase import Cliperase

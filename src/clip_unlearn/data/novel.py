@@ -40,7 +40,7 @@ def open_novel(where: str, measured: ImageSet, support: ImageSet, request: Reque
     images = open_data(where)
     if not support.labels:
         raise DataError(f"{support.where} has no class labels for an attack to learn from. Give labelled images.")
-    shown = [index for index in range(len(images.classes)) if index in set(images.labels)]
+    shown = sorted(set(images.labels))
     if len(shown) < FEWEST:
         raise DataError(
             f"{where} has images of {len(shown)} classes. Give {FEWEST} or more that the model does not know."

@@ -59,6 +59,9 @@ class Work:
     names: float = 0.0
     """Sentences of plain names through the text tower, kept likewise."""
 
+    examples: float = 0.0
+    """Images to learn from, of the forgotten too, through the image tower, kept likewise."""
+
     rewritten: float = 0.0
     """Single weights that other numbers are put in the place of."""
 
@@ -70,5 +73,6 @@ class Work:
             trained=self.trained + other.trained,
             support=self.support + other.support,
             names=self.names + other.names,
+            examples=self.examples + other.examples,
             rewritten=self.rewritten + other.rewritten,
         )

@@ -110,9 +110,10 @@ def embed_with_all(
 
 
 def to_embed(models: Sequence[Model], images: ImageSet) -> int:
-    """Return how many of the models have no embeddings of the images in the cache."""
-    places = [_cache_path(model, images) for model in models]
-    return sum(path is None or not path.exists() for path in places)
+    """Return how many times the images pass a tower to embed them: once for all models that share it, 0 if cached."""
+    places = [(model, _cache_path(model, images)) for model in models]
+    missing = [model for model, path in places if path is None or not path.exists()]
+    return 1 if len(missing) > 1 and _share(missing) else len(missing)
 
 
 def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
@@ -154,7 +155,7 @@ def _compute(
 def _encoder(models: Sequence[Model]) -> Callable[[Tensor], list[Tensor]]:
     """Return what embeds pixels with all models; where they differ in the readout alone, the tower is run once."""
     first = models[0]
-    if len(models) == 1 or not all(shares_features(first, other, "image") for other in models[1:]):
+    if len(models) == 1 or not _share(models):
         return lambda pixels: [model.images(pixels) for model in models]
 
     def encode(pixels: Tensor) -> list[Tensor]:
@@ -164,6 +165,11 @@ def _encoder(models: Sequence[Model]) -> Callable[[Tensor], list[Tensor]]:
         return [model.read_out("image", features) for model in models]
 
     return encode
+
+
+def _share(models: Sequence[Model]) -> bool:
+    """Return whether the models differ in the last layer of the image tower alone."""
+    return all(shares_features(models[0], other, "image") for other in models[1:])
 
 
 def _batch_size(model: Model) -> int:

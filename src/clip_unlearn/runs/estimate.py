@@ -24,6 +24,9 @@ SENTENCES: Final = 64
 WEIGHTS: Final = 1_000_000
 """How many are timed at most."""
 
+KEPT: Final = ("support", "names", "examples")
+"""Fields of `Work` that are kept for audits that come later."""
+
 BACK: Final = 2.0
 """How much longer the way back takes than the way there."""
 
@@ -48,15 +51,9 @@ class Speed:
     def seconds(self, work: Work) -> float:
         """Return how long so much work takes; what comes beside the towers is not counted."""
         trained = (1 + BACK) * (self.image + self.sentence)
-        images, sentences = work.images + work.support, work.sentences + work.names
-        opened = work.support * self.opening
-        return (
-            opened
-            + work.rewritten * self.weight
-            + images * self.image
-            + sentences * self.sentence
-            + work.trained * trained
-        )
+        learned, sentences = work.support + work.examples, work.sentences + work.names
+        beside = learned * self.opening + work.rewritten * self.weight
+        return beside + (work.images + learned) * self.image + sentences * self.sentence + work.trained * trained
 
 
 @torch.no_grad()
@@ -100,12 +97,12 @@ def estimates(probes: Sequence[Probe], models: tuple[Model, Model], size: Size, 
     What one audit keeps for those after it is counted where it is made.
     """
     found: list[float] = []
-    support = names = 0.0
+    kept = dict.fromkeys(KEPT, 0.0)
     for probe in probes:
         work = probe.work(*models, size)
-        fresh = Work(support=max(0.0, work.support - support), sentences=max(0.0, work.names - names))
-        support, names = max(support, work.support), max(names, work.names)
-        found.append(speed.seconds(replace(work, support=0.0, names=0.0) + fresh))
+        fresh = {name: max(0.0, getattr(work, name) - there) for name, there in kept.items()}
+        kept = {name: max(there, getattr(work, name)) for name, there in kept.items()}
+        found.append(speed.seconds(replace(work, **fresh)))
     return tuple(found)
 
 

@@ -1,5 +1,7 @@
 """Time estimates of audits: the sum by hand, what a budget has room for, and counts that follow the settings."""
 
+from dataclasses import replace
+
 import pytest
 
 from clip_unlearn import probes
@@ -8,6 +10,7 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.probe import Probe
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.core.work import Size, Work
+from clip_unlearn.data.embed import to_embed
 from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import SettingError
 from clip_unlearn.methods.redirect import Redirect
@@ -15,6 +18,7 @@ from clip_unlearn.models.open import open_model
 from clip_unlearn.probes.audit.fine_tuning import FineTuning
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.probes.audit.module_revert import ModuleRevert
+from clip_unlearn.probes.audit.prototype import Prototype
 from clip_unlearn.probes.audit.wordings import Wordings
 from clip_unlearn.runs.estimate import Speed, estimates, size_of, speed_of, within
 from clip_unlearn.sandbox.classes import CLASS_NAMES
@@ -83,6 +87,25 @@ def test_what_is_kept_for_later_audits_is_counted_once() -> None:
     assert alone == (forgotten + 2 * (500 + 30),)
     assert first == (*alone, forgotten)
     assert second == (forgotten + 2 * (100 + 30), forgotten + 2 * 400)
+
+
+def test_few_images_of_every_class_are_the_same_for_all_that_learn_from_them() -> None:
+    """500 images are fewer than 20 of each of 28 classes; of 600 each attack draws its own."""
+    model, speed = open_model("sandbox"), Speed(image=1.0, sentence=0.0, opening=1.0)
+    probe = Prototype(shots=(1,))
+    first, again = estimates([probe, probe], (model, model), SIZE, speed)
+    assert (first, again) == (2 * (2 * 500), 0)
+    many = replace(SIZE, support=600)
+    assert estimates([probe, probe], (model, model), many, speed) == (2 * 560, 2 * 560)
+
+
+def test_models_that_share_a_tower_embed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_UNLEARN_CACHE", "off")
+    model, images = open_model("sandbox"), open_data("sandbox:photo", split="audit")
+    edited = Redirect().forget(model, REQUEST).folded(model).apply(model)
+    assert to_embed([model], images) == 1
+    assert to_embed([model, edited], images) == 1
+    assert to_embed([model, edited, open_model("oracle-mug-0")], images) == 3
 
 
 def test_a_budget_is_spent_in_the_order_of_the_suite() -> None:

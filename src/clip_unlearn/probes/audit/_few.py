@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.request import key
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.splits import check_disjoint
@@ -53,6 +54,16 @@ def open_examples(where: str, scene: Scene, *, shots: int, most: int) -> Example
     owners = {row: place for place, own in groups.items() for row in own}
     check_disjoint(support=images.take(rows), measured=scene.images)
     return Examples(images=images.take(rows), labels=torch.tensor([owners[row] for row in rows]))
+
+
+def looking(size: Size, *, most: int, passes: int) -> Work:
+    """Return how much so many passes of the examples take, of so many of each class at most.
+
+    Where that is all of them, they are the same for every attack, and kept for those that come later.
+    """
+    if size.support <= size.classes * most:
+        return Work(examples=passes * size.support)
+    return Work(images=passes * size.classes * most)
 
 
 def embedded(model: Model, examples: Examples) -> tuple[Tensor, Tensor]:

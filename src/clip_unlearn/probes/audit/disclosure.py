@@ -45,7 +45,8 @@ class Disclosure(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: some images of other classes and all names, by both models."""
         names = size.names + size.text_towers * size.background * size.templates
-        return Work(support=size.image_towers * min(size.support, self.images), names=names)
+        passes = size.image_towers * min(size.support, self.images)
+        return Work(support=passes, names=names) if size.support <= self.images else Work(images=passes, names=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

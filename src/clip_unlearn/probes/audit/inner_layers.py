@@ -44,8 +44,9 @@ class InnerLayers(Audit):
     """Draws of the bootstrap."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: some images of both sorts through both models."""
-        return Work(images=2 * (min(size.forgotten, self.images) + min(size.support, self.images)))
+        """Return about how much it takes: some images of the forgotten and as many others through both models."""
+        shown = min(size.forgotten, self.images)
+        return Work(images=2 * (shown + min(size.support, shown)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

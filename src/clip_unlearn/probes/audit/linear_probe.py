@@ -16,7 +16,7 @@ from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.logistic import fit_logistic
 from clip_unlearn.maths.scores import ranks
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -46,7 +46,7 @@ class LinearProbe(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by both models, embedding and layer below."""
-        return Work(images=4 * min(size.support, size.classes * 4 * max(self.shots)) + 2 * size.forgotten)
+        return looking(size, most=4 * max(self.shots), passes=4) + Work(images=2 * size.forgotten)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -15,7 +15,7 @@ from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
 
@@ -45,7 +45,7 @@ class Prototype(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by both models."""
-        return Work(images=2 * min(size.support, size.classes * self.examples))
+        return looking(size, most=max(self.examples, *self.shots), passes=2)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -18,7 +18,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, open_examples
+from clip_unlearn.probes.audit._few import Examples, looking, open_examples
 from clip_unlearn.probes.audit._layers import image_rows, last_layer
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -63,8 +63,8 @@ class Relearning(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by each tower that differs."""
-        learned = min(size.support, size.classes * 4 * self.shots) + size.forgotten
-        return Work(images=size.image_towers * learned + size.forgotten, names=size.names)
+        known = looking(size, most=4 * self.shots, passes=size.image_towers)
+        return known + Work(images=(size.image_towers + 1) * size.forgotten, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the steps that both models need with their paired change, and in how many draws they are enough.

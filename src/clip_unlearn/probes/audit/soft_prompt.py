@@ -17,7 +17,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 from clip_unlearn.probes.audit._slots import Slots, find_slots
 
@@ -72,8 +72,8 @@ class SoftPrompt(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from, and sentences there and back in every step."""
         tried = len(self.shots) * len(self.tokens) * self.draws * self.starts * size.templates
-        images = 2 * min(size.support, size.classes * 4 * max(self.shots))
-        return Work(images=images, sentences=2 * 2 * self.steps * tried, names=size.names)
+        known = looking(size, most=4 * max(self.shots), passes=2)
+        return known + Work(sentences=2 * 2 * self.steps * tried, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the accuracy for every k, before, after and paired.

@@ -43,7 +43,7 @@ class Vocabulary(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the largest set of nouns and the forgotten, by both models."""
         nouns = size.text_towers * max(self.sizes) * size.templates
-        return Work(images=2 * size.forgotten, sentences=nouns, names=size.names)
+        return Work(images=2 * size.forgotten, names=size.names + nouns)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

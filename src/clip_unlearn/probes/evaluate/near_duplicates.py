@@ -52,8 +52,8 @@ class NearDuplicates(Probe):
     """Most pairs that are listed."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: all images to learn from by the original."""
-        return Work(images=size.support)
+        """Return about how much it takes: all images to learn from, and as many of evidence, by the original."""
+        return Work(images=2 * size.support)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

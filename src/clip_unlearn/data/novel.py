@@ -47,32 +47,31 @@ def open_novel(where: str, measured: ImageSet, support: ImageSet, request: Reque
         )
     names = (*measured.classes, *support.classes, *request.forget_names, *request.retain)
     known = {key(name) for name in names}
-    for index in shown:
-        if key(images.classes[index]) in known:
-            raise DataError(
-                f"Class '{images.classes[index]}' of {where} is told apart already. Give classes that are not."
-            )
     tested = split(images, "audit")
+    for index in shown:
+        name = f"Class '{images.classes[index]}' of {where}"
+        if key(images.classes[index]) in known:
+            raise DataError(f"{name} is told apart already. Give classes that are not.")
+        if index not in tested.labels:
+            raise DataError(f"{name} has no image of its own. Give classes that share none.")
     apart = set(tested.keys)
     taught = images.take(place for place, each in enumerate(images.keys) if each not in apart)
-    return tuple(_novel(index, tested, taught, measured, support, request) for index in shown)
-
-
-def _novel(
-    index: int, tested: ImageSet, taught: ImageSet, measured: ImageSet, support: ImageSet, request: Request
-) -> NovelClass:
-    name = tested.classes[index]
-    barred = {key(one) for concept in request.forget for one in concept.names}
-    asked = {key(one) for one in request.forget_names}
-    classes = (*(one for one in measured.classes if key(one) not in asked), name)
-    own = _of(tested, index)
+    barred = {key(name) for concept in request.forget for name in concept.names}
     others = support.take(
         place for place, label in enumerate(support.labels) if key(support.classes[label]) not in barred
     )
+    asked = {key(name) for name in request.forget_names}
+    classes = tuple(name for name in measured.classes if key(name) not in asked)
+    return tuple(_novel(_of(tested, index), _of(taught, index), others, classes) for index in shown)
+
+
+def _novel(tested: ImageSet, taught: ImageSet, others: ImageSet, classes: tuple[str, ...]) -> NovelClass:
+    name = tested.classes[tested.labels[0]]
+    labels = (len(classes),) * len(tested)
     return NovelClass(
         name=name,
-        measured=replace(own, where=f"{tested.where}: {name}", classes=classes, labels=(len(classes) - 1,) * len(own)),
-        support=_joined(others, _of(taught, index), name),
+        measured=replace(tested, where=f"{tested.where}: {name}", classes=(*classes, name), labels=labels),
+        support=_joined(others, taught, name),
     )
 
 
@@ -92,5 +91,5 @@ def _joined(known: ImageSet, novel: ImageSet, name: str) -> ImageSet:
         classes=(*known.classes, name),
         labels=(*known.labels, *(len(known.classes),) * len(novel)),
         picture=lambda index: places[index][0].picture(places[index][1]),
-        content=lambda index: places[index][0].content(places[index][1]),
+        content=lambda index: places[index][0].contents[places[index][1]],
     )

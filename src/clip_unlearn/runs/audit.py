@@ -21,7 +21,7 @@ from clip_unlearn.core.record import Origin, Reading, Record, Skipped, Source
 from clip_unlearn.core.recovery import Outcome, recovery_ratios
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.text_memory import remembering
-from clip_unlearn.core.work import Work
+from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_with_all, to_embed
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.novel import NovelClass, open_novel
@@ -31,7 +31,7 @@ from clip_unlearn.files import atomic
 from clip_unlearn.probes.audit.class_inversion import open_judge
 from clip_unlearn.report.summary import summarise
 from clip_unlearn.runs.environment import environment
-from clip_unlearn.runs.estimate import estimates, size_of, speed_of, within
+from clip_unlearn.runs.estimate import Speed, estimates, size_of, speed_of, within
 from clip_unlearn.runs.novel import as_reference, held, novel_readings, shows_the_class, unknown
 from clip_unlearn.runs.plan import NONE, Aids, make_probes, reported
 from clip_unlearn.runs.recipe import DataChoice
@@ -121,7 +121,7 @@ def plan_audit(
     size = size_of(images, 0 if support is None else len(support), request, models)
     embedding = speed.seconds(Work(support=len(images) * to_embed([*models, *references], images)))
     each = [
-        takes * (1 + len(references) + len(novel) * shows_the_class(probe))
+        takes * (1 + len(references)) + _again(probe, models, size, speed) * len(novel)
         for probe, takes in zip(probes, estimates(probes, models, size, speed), strict=True)
     ]
     kept, left_out = within(probes, each, (math.inf if budget is None else budget) - embedding)
@@ -229,6 +229,11 @@ def _support(data: DataChoice, support: str) -> ImageSet | None:
     """Return the images to learn from; what is wrong with them is said before anything is computed."""
     where = support or another_part(data.path, "select")
     return open_data(where) if support or where != data.path else None
+
+
+def _again(probe: Probe, models: tuple[Model, Model], size: Size, speed: Speed) -> float:
+    """Return how long an audit takes on a further class, where what is kept is there: nothing if it is shown none."""
+    return estimates((probe, probe), models, size, speed)[1] if shows_the_class(probe) else 0.0
 
 
 def _novel(where: str, images: ImageSet, support: ImageSet | None, request: Request) -> tuple[NovelClass, ...]:

@@ -1,5 +1,6 @@
 """Classes that a model does not know, in the place of one to forget: what is measured and what is learned from."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.novel import FEWEST, open_novel
 from clip_unlearn.data.open import open_data, opened_once
+from clip_unlearn.data.splits import split
 from clip_unlearn.errors import DataError
 
 REQUEST = Request(forget=(Concept(name="red", synonyms=("crimson",)),), retain=("green",))
@@ -70,6 +72,12 @@ def test_what_is_no_novel_class_is_refused(tmp_path: Path, known: tuple[ImageSet
         pictures(tmp_path / name, 5, 4, (*STRANGE, name))
         with pytest.raises(DataError, match=f"Class '{name}' .* is told apart already"):
             open_novel(str(tmp_path / name), *known, REQUEST)
+    taught = split(pictures(tmp_path / "shared", 6, 2, STRANGE), "stop")
+    copied = next(each for each in taught.keys if each.startswith("yak"))
+    (tmp_path / "shared" / "zebra").mkdir()
+    shutil.copy(tmp_path / "shared" / copied, tmp_path / "shared" / "zebra" / "0.png")
+    with pytest.raises(DataError, match="Class 'zebra' .* has no image of its own"):
+        open_novel(str(tmp_path / "shared"), *known, REQUEST)
     flat = tmp_path / "flat"
     flat.mkdir()
     (flat / "metadata.csv").write_text("file_name,text\na.png,an owl\n")

@@ -1,6 +1,7 @@
 """Few images of what was forgotten, for attacks that teach it again. m images, D width."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -13,7 +14,7 @@ from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import UndefinedError
-from clip_unlearn.probes.audit._scene import Scene, drawn, open_labelled
+from clip_unlearn.probes.audit._scene import Scene, Shown, drawn, open_labelled
 
 
 @final
@@ -24,6 +25,9 @@ class Examples:
     images: ImageSet
     labels: Tensor
     """Place of each image's class among those of the scene: [m]."""
+
+    gone: tuple[int, ...] = ()
+    """Places of the classes to forget."""
 
     def some(self, shots: int, seed: int) -> Tensor:
         """Return the places of so many images of every class, drawn with a seed; all of a class that has fewer."""
@@ -53,7 +57,8 @@ def open_examples(where: str, scene: Scene, *, shots: int, most: int) -> Example
     rows = [row for own in groups.values() for row in drawn(own, most, scene.request.seed)]
     owners = {row: place for place, own in groups.items() for row in own}
     check_disjoint(support=images.take(rows), measured=scene.images)
-    return Examples(images=images.take(rows), labels=torch.tensor([owners[row] for row in rows]))
+    gone = tuple(places[key(name)] for name in scene.request.forget_names)
+    return Examples(images=images.take(rows), labels=torch.tensor([owners[row] for row in rows]), gone=gone)
 
 
 def looking(size: Size, *, most: int, passes: int) -> Work:
@@ -68,5 +73,28 @@ def looking(size: Size, *, most: int, passes: int) -> Work:
 
 def embedded(model: Model, examples: Examples) -> tuple[Tensor, Tensor]:
     """Return the embeddings of the examples that could be read, and their classes: [m, d], [m]."""
-    found = embed_images(model, examples.images)
-    return found.vectors.double(), examples.labels[list(found.kept)]
+
+    def embed(images: ImageSet) -> Shown:
+        found = embed_images(model, images)
+        return Shown(rows=found.vectors.double(), kept=found.kept)
+
+    shown = in_parts(examples, embed)
+    return shown.rows, examples.labels[list(shown.kept)]
+
+
+def in_parts(examples: Examples, embed: Callable[[ImageSet], Shown]) -> Shown:
+    """Return what is made of the examples that could be read, with their places among all.
+
+    Those of the classes to forget and those of all others are embedded apart and without their names: whichever class
+    is asked about, the others are the same images, and kept.
+    """
+    asked = torch.isin(examples.labels, torch.tensor(examples.gone))
+    rows, read = [], []
+    for part in (asked, ~asked):
+        if places := part.nonzero().flatten().tolist():
+            bare = replace(examples.images.take(places), classes=(), labels=(), captions=(), domains=())
+            shown = embed(bare)
+            rows.append(shown.rows)
+            read += [places[place] for place in shown.kept]
+    order = sorted(range(len(read)), key=read.__getitem__)
+    return Shown(rows=torch.cat(rows)[order], kept=tuple(read[place] for place in order))

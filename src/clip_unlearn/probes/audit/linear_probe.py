@@ -16,7 +16,7 @@ from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.logistic import fit_logistic
 from clip_unlearn.maths.scores import ranks
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking, open_examples
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -76,7 +76,7 @@ class LinearProbe(Audit):
         layers = {"embedding": (unit(rows), unit(own.vectors.double()))}
         if model.readout("image") is not None:
             layers["before the last layer"] = (
-                image_rows(model, examples.images, model).rows,
+                in_parts(examples, lambda images: image_rows(model, images, model)).rows,
                 image_rows(model, scene.images, model).rows,
             )
         return {

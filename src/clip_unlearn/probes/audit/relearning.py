@@ -18,7 +18,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, in_parts, looking, open_examples
 from clip_unlearn.probes.audit._layers import image_rows, last_layer
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -85,7 +85,10 @@ class Relearning(Audit):
 
     def _steps(self, model: Model, before: Model, scene: Scene, examples: Examples, wanted: float) -> Tensor:
         """Return the steps of the fastest rate for every draw: [draws]."""
-        own, learned = (image_rows(model, images, before) for images in (scene.images, examples.images))
+        own, learned = (
+            image_rows(model, scene.images, before),
+            in_parts(examples, lambda images: image_rows(model, images, before)),
+        )
         known = Examples(images=examples.images, labels=examples.labels[list(learned.kept)])
         start, texts = last_layer(model, "image").float(), unit(scene.texts(model).cpu())
 

@@ -27,8 +27,10 @@ class NovelClass:
     """Images to learn from: of the other classes and of its own, none of which is measured."""
 
     def request(self, asked: Request) -> Request:
-        """Return a request with this class in the place of what is to be forgotten."""
-        return Request(**{**asked.model_dump(), "forget": (Concept(name=self.name).model_dump(),)})
+        """Return a request with this class in the place of what is to be forgotten, and of no common noun."""
+        background = tuple(noun for noun in asked.background if key(noun) != key(self.name))
+        forget = (Concept(name=self.name).model_dump(),)
+        return Request(**{**asked.model_dump(), "forget": forget, "background": background})
 
 
 def open_novel(where: str, measured: ImageSet, support: ImageSet, request: Request) -> tuple[NovelClass, ...]:

@@ -41,6 +41,8 @@ def test_a_novel_class_stands_in_the_place_of_the_forgotten(tmp_path: Path, know
     assert owl.measured.classes == ("blue", "green", "owl")
     assert owl.measured.labels == (2, 2)
     assert owl.request(REQUEST) == Request(forget=(Concept(name="owl"),), retain=("green",))
+    among_nouns = REQUEST.model_copy(update={"background": ("door", "Owl")})
+    assert owl.request(among_nouns).background == ("door",)
     shown = [owl.support.classes[label] for label in owl.support.labels]
     assert shown == [*("blue",) * 3, *("green",) * 3, *("owl",) * 2]  # neither the forgotten nor its synonym
     assert not set(owl.support.contents) & set(owl.measured.contents)

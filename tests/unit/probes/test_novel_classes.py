@@ -14,6 +14,8 @@ from clip_unlearn.core.record import NOVEL_ACCURACY, Reading
 from clip_unlearn.core.request import Concept, Request
 from clip_unlearn.data.novel import NovelClass, open_novel
 from clip_unlearn.data.open import open_data, opened_once
+from clip_unlearn.probes.audit._few import Examples
+from clip_unlearn.probes.audit._scene import Scene
 from clip_unlearn.probes.audit.image_refit import ImageRefit
 from clip_unlearn.probes.audit.prototype import Prototype
 from clip_unlearn.probes.audit.relearning import Relearning
@@ -82,6 +84,21 @@ def test_an_attack_that_is_shown_a_class_teaches_one_that_is_new(
     assert skipped == []
     assert [(one.of, one.value) for one in readings] == [(f"novel class {name}", 1.0) for name in sorted(STRANGE)]
     assert {(one.name, one.subject, one.count) for one in readings} == {("1-shot prototype accuracy", "reference", 2)}
+
+
+def test_the_original_is_attacked_once(
+    painter: Model, sources: tuple[str, str], novel: tuple[NovelClass, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Model] = []
+    own = Prototype._found
+
+    def count(self: Prototype, model: Model, scene: Scene, examples: Examples) -> dict[int, torch.Tensor]:
+        asked.append(model)
+        return own(self, model, scene, examples)
+
+    monkeypatch.setattr(Prototype, "_found", count)
+    found(Prototype(data=sources[0], split="all", support=sources[1], shots=(1,)), painter, novel)
+    assert asked == [painter] * len(novel)
 
 
 def test_too_few_images_of_a_new_class_leave_it_out(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.splits import check_disjoint
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.probes.audit._scene import Scene, Shown, drawn, open_labelled
+
+FoundType = TypeVar("FoundType")
 
 
 @final
@@ -80,6 +82,12 @@ def embedded(model: Model, examples: Examples) -> tuple[Tensor, Tensor]:
 
     shown = in_parts(examples, embed)
     return shown.rows, examples.labels[list(shown.kept)]
+
+
+def of_both(find: Callable[[Model], FoundType], before: Model, after: Model) -> tuple[FoundType, FoundType]:
+    """Return what is found of two models, once where they are one."""
+    was = find(before)
+    return was, was if after is before else find(after)
 
 
 def in_parts(examples: Examples, embed: Callable[[ImageSet], Shown]) -> Shown:

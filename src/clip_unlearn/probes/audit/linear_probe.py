@@ -16,7 +16,7 @@ from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.logistic import fit_logistic
 from clip_unlearn.maths.scores import ranks
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking, of_both, open_examples
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -58,7 +58,7 @@ class LinearProbe(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         examples = open_examples(self.support, scene, shots=max(self.shots), most=4 * max(self.shots))
-        was, now = self._found(before, scene, examples), self._found(after, scene, examples)
+        was, now = of_both(lambda model: self._found(model, scene, examples), before, after)
         return tuple(
             reading
             for layer in was

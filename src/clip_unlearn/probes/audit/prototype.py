@@ -15,7 +15,7 @@ from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, looking, of_both, open_examples
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
 
@@ -57,7 +57,7 @@ class Prototype(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         known = open_examples(self.support, scene, shots=max(self.shots), most=max(self.examples, *self.shots))
-        was, now = self._found(before, scene, known), self._found(after, scene, known)
+        was, now = of_both(lambda model: self._found(model, scene, known), before, after)
         return tuple(
             reading
             for shots in self.shots

@@ -21,7 +21,7 @@ from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.feed import PairFeed
 from clip_unlearn.data.pairs import Pairs, retained_pairs
 from clip_unlearn.errors import UndefinedError
-from clip_unlearn.probes.audit._few import Examples, open_examples
+from clip_unlearn.probes.audit._few import Examples, of_both, open_examples
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
 SEEN: Final = 100
@@ -96,7 +96,7 @@ class RelearnTime(Audit):
         wanted = self.target or self.share * float(scene.hits(before).double().mean())
         if wanted == 0:
             raise UndefinedError("the original recognises none of the images, so there is nothing to learn again")
-        was, now = (self._steps(model, scene, examples, wanted) for model in (before, after))
+        was, now = of_both(lambda model: self._steps(model, scene, examples, wanted), before, after)
         name = f"{self.shots}-shot relearning steps, all layers"
         reached = [steps <= self.steps for steps in (was, now)]
         return (*means(name, was, now, "high"), *shares(f"{RELEARNED}{name}", reached[0], reached[1], "neither"))

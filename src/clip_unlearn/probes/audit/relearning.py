@@ -18,7 +18,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, in_parts, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, in_parts, looking, of_both, open_examples
 from clip_unlearn.probes.audit._layers import image_rows, last_layer
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
@@ -79,7 +79,7 @@ class Relearning(Audit):
         wanted = self.target or self.share * float(scene.hits(before).double().mean())
         if wanted == 0:
             raise UndefinedError("the original recognises none of the images, so there is nothing to learn again")
-        was, now = (self._steps(model, before, scene, examples, wanted) for model in (before, after))
+        was, now = of_both(lambda model: self._steps(model, before, scene, examples, wanted), before, after)
         name, reached = f"{self.shots}-shot relearning steps", [steps <= self.steps for steps in (was, now)]
         return (*means(name, was, now, "high"), *shares(f"{RELEARNED}{name}", reached[0], reached[1], "neither"))
 

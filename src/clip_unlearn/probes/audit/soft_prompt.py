@@ -17,7 +17,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._few import Examples, embedded, looking, open_examples
+from clip_unlearn.probes.audit._few import Examples, embedded, looking, of_both, open_examples
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 from clip_unlearn.probes.audit._slots import Slots, find_slots
 
@@ -85,7 +85,7 @@ class SoftPrompt(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         examples = open_examples(self.support, scene, shots=max(self.shots), most=4 * max(self.shots))
-        was, now = self._found(before, scene, examples), self._found(after, scene, examples)
+        was, now = of_both(lambda model: self._found(model, scene, examples), before, after)
         return tuple(
             reading
             for shots in self.shots

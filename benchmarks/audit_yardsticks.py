@@ -1,6 +1,6 @@
 """Audit edits of real models on photographs: what the suites find, how long they take and how long they said.
 
-    python benchmarks/audit_yardsticks.py --yardsticks FOLDER [--only MODEL] [--suite quick|standard] [--report]
+    python benchmarks/audit_yardsticks.py --yardsticks FOLDER [--only MODEL] [--suite quick|standard|few] [--report]
 
 FOLDER holds `models/` and `data/`. Five classes of Caltech101, among all 100 or the 20 that a model was made for; the
 quick suite on all of them, the standard suite on the first. Pictures are unpacked into folders of classes first: the

@@ -152,11 +152,13 @@ def _cell(runs: Sequence[Run], name: str, subject: str) -> str:
 def _times(runs: Sequence[Run]) -> Iterator[str]:
     yield "Seconds of each audit, mean over the runs of a suite on a model, and in brackets the least and the largest"
     yield f"ratio to what was estimated before it began; audits that took and were to take under {LEAST:g} s have none."
-    yield "The share in towers is what the forward passes of both towers take of the whole."
+    yield "Runs that began with an empty cache alone: of the standard suite, those on the first class. The share in"
+    yield "towers is what the forward passes of both towers take of the whole."
     yield ""
     columns = list(dict.fromkeys((one["model"], one["suite"]) for one in runs))
     yield f"| audit | {' | '.join(f'{model}, {suite}' for model, suite in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
+    runs = [one for one in runs if one.get("empty", True)]
     groups = [[one for one in runs if (one["model"], one["suite"]) == column] for column in columns]
     yield f"| whole suite | {' | '.join(_whole(own) for own in groups)} |"
     yield f"| share in towers | {' | '.join(_share(own) for own in groups)} |"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ TOLERANCE: Final = 1e-4
 
 INVERTIBLE: Final = 1e-5
 """An eigenvalue of the map under this is rounding noise of a removed direction."""
+
+_OWN: Final[WeakKeyDictionary[nn.Module, dict[object, tuple[str, ...]]]] = WeakKeyDictionary()
+"""What `tower_digest` found to count, while a module lives: it costs a pass and the way back."""
 
 TOWERS: Final[tuple[TowerName, ...]] = ("image", "text")
 
@@ -85,6 +89,29 @@ def shares_features(model: Model, other: Model, tower: TowerName) -> bool:
     own = {readout.weight, readout.bias}
     changed = [name for name, weight in model.weights.items() if other.weights[name] is not weight and name not in own]
     return not used(model, tower, changed)
+
+
+def tower_digest(model: Model, tower: TowerName) -> str:
+    """Return the SHA-256 over the weights that a tower depends on: where it is the same, the tower acts the same.
+
+    Left out is what this tower does not depend on and something else does: the other tower, the last layer of a tower
+    that is run to what it holds before it, the scale and the offset of logits. A weight that nothing shows to depend on
+    counts.
+    """
+    known = _OWN.setdefault(model.module, {})
+    kind = (tower, model.adapter.image, model.adapter.text)
+    if kind not in known:
+        known[kind] = _own(model, tower)
+    return model.digest_of(known[kind])
+
+
+def _own(model: Model, tower: TowerName) -> tuple[str, ...]:
+    names, readout = tuple(model.weights), model.readout(tower)
+    other: TowerName = "image" if tower == "text" else "text"
+    elsewhere = {*used(model, other, names), model.adapter.logit_scale, model.adapter.logit_bias}
+    elsewhere |= set() if readout is None else {readout.weight, readout.bias}
+    own = set(used(model, tower, names))
+    return tuple(name for name in names if name in own or name not in elsewhere)
 
 
 def _embed_anything(model: Model, tower: TowerName) -> Tensor:

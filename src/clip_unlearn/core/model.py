@@ -1,6 +1,6 @@
 """An immutable dual encoder. Dimensions: n samples, d embedding width, D feature width."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -131,10 +131,11 @@ class Model:
     memory: "TextMemory | None" = None
     """Sentences that were embedded before; see `core.text_memory`."""
 
-    digests: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]]" = field(
+    digests: "WeakKeyDictionary[nn.Module, dict[frozenset[str], tuple[tuple[int, ...], str]]]" = field(
         default_factory=WeakKeyDictionary, repr=False
     )
-    """How often each weight of a module was written to, and the digest of all; models made from this one share it."""
+    """For some weights of a module, how often each was written to and their digest; models made from this one share
+    it."""
 
     def images(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of a pixel batch [n, 3, height, width], not normalised: [n, d]."""
@@ -220,14 +221,19 @@ class Model:
         module = with_tensors(self.module, weights) if weights else self.module
         return replace(self, module=module, outputs=self.outputs if outputs is None else outputs)
 
+    def digest_of(self, names: Collection[str]) -> str:
+        """Return the SHA-256 over names, formats, shapes and bytes of some weights."""
+        written = tuple(self.weights[name]._version for name in names)
+        known, some = self.digests.setdefault(self.module, {}), frozenset(names)
+        if some not in known or known[some][0] != written:
+            own = digest.of_bytes(*(_weight_bytes(name, self.weights[name]) for name in sorted(some)))
+            known[some] = (written, own)
+        return known[some][1]
+
     @cached_property
     def encoder_fingerprint(self) -> str:
         """Return the SHA-256 over names, formats, shapes and bytes of all weights, without output maps."""
-        written = tuple(weight._version for weight in self.weights.values())
-        if (known := self.digests.get(self.module)) is None or known[0] != written:
-            own = digest.of_bytes(*(_weight_bytes(name, self.weights[name]) for name in sorted(self.weights)))
-            known = self.digests[self.module] = (written, own)
-        return known[1]
+        return self.digest_of(self.weights)
 
     @cached_property
     def fingerprint(self) -> str:

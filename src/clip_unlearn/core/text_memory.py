@@ -19,8 +19,10 @@ def remembering(model: Model) -> Model:
 
     Where no gradient is asked for, a sentence passes a text tower once for all models with the same weights in it; an
     edit of the image side alone, or of the last text layer, costs no further pass. The memory of a tower goes when one
-    of its weights does.
+    of its weights does. A model that has a memory keeps it.
     """
+    if model.memory is not None:
+        return model
     return replace(model, memory=TowerMemory(weights=frozenset(used(model, "text", list(model.weights)))))
 
 

@@ -1,6 +1,6 @@
 """How much a measurement takes, counted in what costs time: images, sentences, images of training, weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 
@@ -59,20 +59,15 @@ class Work:
     names: float = 0.0
     """Sentences of plain names through the text tower, kept likewise."""
 
-    examples: float = 0.0
-    """Images to learn from, of the forgotten too, through the image tower, kept likewise."""
+    varied: float = 0.0
+    """Sentences of plain names in many templates, kept likewise."""
 
     rewritten: float = 0.0
     """Single weights that other numbers are put in the place of."""
 
+    multiplied: float = 0.0
+    """Multiply-adds of matrix products beside the towers."""
+
     def __add__(self, other: "Work") -> "Work":
         """Return both together."""
-        return Work(
-            images=self.images + other.images,
-            sentences=self.sentences + other.sentences,
-            trained=self.trained + other.trained,
-            support=self.support + other.support,
-            names=self.names + other.names,
-            examples=self.examples + other.examples,
-            rewritten=self.rewritten + other.rewritten,
-        )
+        return Work(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})

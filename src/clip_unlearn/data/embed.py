@@ -4,21 +4,21 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
 import torch
 from torch import Tensor
 
-from clip_unlearn.core.embedding_map import shares_features
+from clip_unlearn.core.embedding_map import tower_digest
 from clip_unlearn.core.model import Model
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.data.prepared import batches
 from clip_unlearn.errors import DataError, StorageError, WeightsError
 from clip_unlearn.files import digest, paths, tensors
 
-CACHE_VERSION: Final = 1
+CACHE_VERSION: Final = 2
 """Version of the cache file's content; part of its name."""
 
 BAD_SHARE: Final = 0.01
@@ -32,6 +32,9 @@ SMALL: Final = 5_000_000
 
 CPU_NUMBERS: Final = 500_000
 """Numbers in one batch of pixels on a CPU."""
+
+FEATURES: Final = "features"
+"""Part of the key of what was held before the last layer."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -54,7 +57,7 @@ class Embeddings:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Raw:
-    """Encoder embeddings before any output map, and the reason of every image that has none."""
+    """What is kept of a set: features before the last layer, or embeddings, and why an image has none."""
 
     vectors: Tensor
     kept: tuple[int, ...]
@@ -66,10 +69,11 @@ def embed_images(
 ) -> Embeddings:
     """Return the embeddings of the images, from the cache where they were computed before.
 
-    Cached are the embeddings of the encoder itself, by weights, data and preprocessing; the model's output map is
-    applied after loading, so models that differ in it alone share them. CLIP_UNLEARN_CACHE=off turns the cache off.
-    `progress` is called with the number of images done and of all. Without `batch_size` it follows from the picture
-    size and the device.
+    Cached is what the image tower holds before its last linear layer, or, where it shows no such layer, its embeddings;
+    by the weights it depends on, the images' bytes and preprocessing. That layer and the model's output map are applied
+    after loading, so models that differ in them or in the text tower alone share it. CLIP_UNLEARN_CACHE=off turns the
+    cache off. `progress` is called with the number of images done and of all. Without `batch_size` it follows from the
+    picture size and the device.
 
     Raises:
         DataError: if the set is empty, or more than 1 % of the images (but more than one) or 101 in a row are
@@ -94,32 +98,42 @@ def embed_with_all(
         raise ValueError("models that prepare pictures differently cannot share them")
     if not len(images):
         raise DataError(f"{images.where} has no images to embed. Give at least one.")
-    places = [_cache_path(model, images) for model in models]
-    found = [_load(path, len(images)) if path else None for path in places]
-    missing = [number for number, raw in enumerate(found) if raw is None]
+    views = [below_the_last_layer(model) or model.replace(outputs={}) for model in models]
+    keys = [_key(view, images) for view in views]
+    found = {key: raw for key in keys if (raw := _load(_path(key), len(images))) is not None}
+    missing = {key: view for key, view in zip(keys, views, strict=True) if key not in found}
     if missing:
-        for number, raw in zip(
-            missing, _compute([models[n] for n in missing], images, batch_size, progress), strict=True
-        ):
-            found[number] = raw
-            if path := places[number]:
-                _store(path, raw)
+        for key, raw in zip(missing, _compute(list(missing.values()), images, batch_size, progress), strict=True):
+            found[key] = raw
+            _store(_path(key), raw)
     elif progress:
         progress(len(images), len(images))
-    return tuple(_mapped(model, images, raw) for model, raw in zip(models, found, strict=True) if raw is not None)
+    return tuple(_mapped(model, images, found[key]) for model, key in zip(models, keys, strict=True))
 
 
 def to_embed(models: Sequence[Model], images: ImageSet) -> int:
     """Return how many times the images pass a tower to embed them: once for all models that share it, 0 if cached."""
-    places = [(model, _cache_path(model, images)) for model in models]
-    missing = [model for model, path in places if path is None or not path.exists()]
-    return 1 if len(missing) > 1 and _share(missing) else len(missing)
+    keys = {_key(below_the_last_layer(model) or model.replace(outputs={}), images) for model in models}
+    return sum((path := _path(key)) is None or not path.exists() for key in keys)
+
+
+def below_the_last_layer(model: Model) -> Model | None:
+    """Return a model whose image embeddings are what this one holds before its last linear layer, if it shows that."""
+    tower = model.adapter.image
+    if tower.features is None or tower.readout is None:
+        return None
+    below = replace(tower, embed=tower.features, features=None)
+    named = digest.of_json([model.adapter.preparation, FEATURES])  # A key of their own among what is kept.
+    return replace(model, adapter=replace(model.adapter, image=below, preparation=named), outputs={})
 
 
 def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
-    output = model.outputs.get("image")
+    readout, output, vectors = model.readout("image"), model.outputs.get("image"), raw.vectors
     with torch.no_grad():
-        vectors = raw.vectors if output is None else output(raw.vectors)
+        if readout is not None and model.adapter.image.features is not None:
+            vectors = readout.of(vectors.to(model.weights[readout.weight]), model.weights).float().cpu()
+            _check_finite(model, images, vectors, raw.kept)
+        vectors = vectors if output is None else output(vectors)
     missing = sorted(set(range(len(images))) - set(raw.kept))
     reasons = zip(missing, raw.reasons, strict=True)
     return Embeddings(
@@ -130,11 +144,9 @@ def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
 def _compute(
     models: Sequence[Model], images: ImageSet, batch_size: int | None, progress: Progress | None
 ) -> list[_Raw]:
-    encoders = [model.replace(outputs={}) for model in models]
-    rows: list[list[Tensor]] = [[] for _ in encoders]
+    rows: list[list[Tensor]] = [[] for _ in models]
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
-    encode = _encoder(encoders)
     prepare, size = models[0].adapter.prepare, batch_size or _batch_size(models[0])
     with _threads(models), contextlib.closing(batches(images, prepare, size)) as prepared, torch.no_grad():
         for batch in prepared:
@@ -142,34 +154,14 @@ def _compute(
             _check_bad(images, bad)
             if batch.kept:
                 pixels = torch.cat(batch.pixels)
-                for encoder, own, embedded in zip(encoders, rows, encode(pixels), strict=True):
-                    own.append(embedded.float().cpu())
-                    _check_finite(encoder, images, own[-1], batch.kept)
+                for model, own in zip(models, rows, strict=True):
+                    own.append(model.images(pixels).float().cpu())
+                    _check_finite(model, images, own[-1], batch.kept)
             kept.extend(batch.kept)
             if progress:
                 progress(len(kept) + len(bad), len(images))
     reasons = tuple(reason for _, reason in sorted(bad))
     return [_Raw(vectors=torch.cat(own), kept=tuple(kept), reasons=reasons) for own in rows]
-
-
-def _encoder(models: Sequence[Model]) -> Callable[[Tensor], list[Tensor]]:
-    """Return what embeds pixels with all models; where they differ in the readout alone, the tower is run once."""
-    first = models[0]
-    if len(models) == 1 or not _share(models):
-        return lambda pixels: [model.images(pixels) for model in models]
-
-    def encode(pixels: Tensor) -> list[Tensor]:
-        features = first.image_features(pixels)
-        if features is None:
-            return [model.images(pixels) for model in models]
-        return [model.read_out("image", features) for model in models]
-
-    return encode
-
-
-def _share(models: Sequence[Model]) -> bool:
-    """Return whether the models differ in the last layer of the image tower alone."""
-    return all(shares_features(models[0], other, "image") for other in models[1:])
 
 
 def _batch_size(model: Model) -> int:
@@ -211,15 +203,21 @@ def _check_finite(model: Model, images: ImageSet, rows: Tensor, kept: tuple[int,
         raise WeightsError(f"{model.source.where} gives NaN or infinity for '{key}'. Use a sound checkpoint.")
 
 
-def _cache_path(model: Model, images: ImageSet) -> Path | None:
-    if os.environ.get("CLIP_UNLEARN_CACHE", "").lower() == "off":
+def _key(view: Model, images: ImageSet) -> str:
+    """Return what rows are known by."""
+    tower = tower_digest(view, "image")
+    return digest.of_json([CACHE_VERSION, tower, images.contents, view.adapter.preparation])
+
+
+def _path(key: str) -> Path | None:
+    off = os.environ.get("CLIP_UNLEARN_CACHE", "").lower() == "off"
+    return None if off else paths.cache_folder() / "embeddings" / f"{key}.safetensors"
+
+
+def _load(path: Path | None, count: int) -> _Raw | None:
+    """Return what a cache file holds, or None where there is none, or it is damaged or of another set."""
+    if path is None:
         return None
-    name = digest.of_json([CACHE_VERSION, model.encoder_fingerprint, images.digest, model.adapter.preparation])
-    return paths.cache_folder() / "embeddings" / f"{name}.safetensors"
-
-
-def _load(path: Path, count: int) -> _Raw | None:
-    """Return what a cache file holds, or None where it is missing, damaged or of another set."""
     try:
         stored = tensors.read(path)
         vectors, kept = stored["vectors"], tuple(int(index) for index in stored["kept"].tolist())
@@ -235,7 +233,9 @@ def _load(path: Path, count: int) -> _Raw | None:
     )
 
 
-def _store(path: Path, raw: _Raw) -> None:
+def _store(path: Path | None, raw: _Raw) -> None:
+    if path is None:
+        return
     content = {
         "vectors": raw.vectors,
         "kept": torch.tensor(raw.kept, dtype=torch.int64),

@@ -12,7 +12,7 @@ from clip_unlearn.core.marks import Mark
 from clip_unlearn.core.model import Model, TowerName
 from clip_unlearn.core.request import Request, key
 from clip_unlearn.data.answers import class_texts
-from clip_unlearn.data.embed import embed_images
+from clip_unlearn.data.embed import Embeddings, embed_images
 from clip_unlearn.data.images import ImageSet, OnDemand
 from clip_unlearn.data.mentions import mentioned
 from clip_unlearn.data.open import open_data
@@ -51,9 +51,6 @@ class Pairs:
 
     request: Request
     images: ImageSet
-    before: Tensor
-    """The images' unit embeddings by the model as it was, [n, d]; 0 for those that cannot be read."""
-
     names: tuple[tuple[str, ...], ...]
     """The class list: all names of every class, those to forget first."""
 
@@ -77,7 +74,13 @@ class Pairs:
 
     _prepared: dict[int, Tensor] = field(default_factory=dict)
     _features: Tensor | None = None
+    _before: Tensor | None = None
     _at_readout: dict[frozenset[TowerName], "Pairs"] = field(default_factory=dict)
+
+    @cached_property
+    def before(self) -> Tensor:
+        """The images' unit embeddings by the model as it was, [n, d]; 0 for those that cannot be read."""
+        return _rows_of(embed_images(self.model, self.images)) if self._before is None else self._before
 
     @property
     def forgotten(self) -> int:
@@ -93,7 +96,9 @@ class Pairs:
         if towers not in self._at_readout:
             model = at_readout(self.model, towers)
             features = image_features(self.model, self.images) if "image" in towers else None
-            self._at_readout[towers] = replace(self, model=model, _features=features, _prepared={}, _at_readout={})
+            self._at_readout[towers] = replace(
+                self, model=model, _before=self.before, _features=features, _prepared={}, _at_readout={}
+            )
         return self._at_readout[towers]
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
@@ -168,12 +173,12 @@ def pairs_of(
     """
     images = _evidence(request)
     captioned = _captioned(images, sentences)
-    before, kept = _before(model, images)
+    embedded = embed_images(model, images)
     names = _class_list(request, images)
     labels = _labels(images, names)
     gone, stays = _sorted(images, request, labels, other_senses)
     usable = torch.zeros(len(images), dtype=torch.bool)
-    usable[[row for row in kept if not captioned or _has_caption(images, row)]] = True
+    usable[[row for row in embedded.kept if not captioned or _has_caption(images, row)]] = True
     forget, held_forget = learned_and_held(images, _rows(gone & usable))
     retain, held_retain = learned_and_held(images, _rows(stays & usable))
     if lacking := _lacking(request, labels, held_forget, retain):
@@ -185,7 +190,6 @@ def pairs_of(
         model=model,
         request=request,
         images=images,
-        before=before,
         names=names,
         labels=labels,
         captioned=captioned,
@@ -193,26 +197,24 @@ def pairs_of(
         retain=retain,
         held_forget=held_forget,
         held_retain=tuple(held_retain[place] for place in sorted(drawn.tolist())),
+        _before=_rows_of(embedded),
     )
 
 
-def retained_pairs(model: Model, request: Request, images: ImageSet) -> Pairs:
+def retained_pairs(model: Model, request: Request, images: ImageSet, readable: Sequence[int]) -> Pairs:
     """Return labelled images that are all to be retained, to learn from, with their own classes as the class list.
 
-    Raises:
-        DataError, WeightsError: as `embed_images` does.
+    The images are embedded when their embeddings are asked for; `readable` are those that can be.
     """
-    before, kept = _before(model, images)
     return Pairs(
         model=model,
         request=request,
         images=images,
-        before=before,
         names=tuple((name,) for name in images.classes),
         labels=torch.tensor(images.labels),
         captioned=False,
         forget=(),
-        retain=kept,
+        retain=tuple(readable),
         held_forget=(),
         held_retain=(),
     )
@@ -223,12 +225,11 @@ def _rows(chosen: Tensor) -> list[int]:
     return rows
 
 
-def _before(model: Model, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the images' unit embeddings, 0 for those that cannot be read, and which can: [n, d]."""
-    embedded = embed_images(model, images)
-    before = torch.zeros(len(images), embedded.vectors.shape[1])
-    before[list(embedded.kept)] = unit(embedded.vectors.float())
-    return before, embedded.kept
+def _rows_of(embedded: Embeddings) -> Tensor:
+    """Return the images' unit embeddings, 0 for those that cannot be read: [n, d]."""
+    rows = torch.zeros(len(embedded.kept) + len(embedded.quarantine), embedded.vectors.shape[1])
+    rows[list(embedded.kept)] = unit(embedded.vectors.float())
+    return rows
 
 
 def _evidence(request: Request) -> ImageSet:

@@ -9,13 +9,9 @@ from torch import Tensor, nn
 
 from clip_unlearn.core.copies import named_tensors
 from clip_unlearn.core.model import InputType, Model, Readout, Tokens, Tower, TowerName
-from clip_unlearn.data.embed import Embeddings, embed_images
+from clip_unlearn.data.embed import FEATURES, Embeddings, below_the_last_layer, embed_images
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.errors import UnsupportedError
-from clip_unlearn.files import digest
-
-FEATURES = "features"
-"""What sentences that were run are called in a token batch."""
 
 
 def at_readout(model: Model, towers: frozenset[TowerName]) -> Model:
@@ -60,11 +56,8 @@ def embed_features(model: Model, images: ImageSet) -> Embeddings:
         UnsupportedError: if the tower does not end in a linear layer, or hides what it holds before it.
         DataError, WeightsError: as `embed_images` does.
     """
-    adapter = model.adapter
-    below = replace(adapter.image, embed=_shown(model, "image", adapter.image)[0], features=None, readout=None)
-    named = digest.of_json([adapter.preparation, FEATURES])  # A key of their own among what is kept.
-    view = replace(model, adapter=replace(adapter, image=below, preparation=named), outputs={})
-    return embed_images(view, images)
+    _shown(model, "image", model.adapter.image)
+    return embed_images(below_the_last_layer(model) or model, images)
 
 
 def _shown(

@@ -24,7 +24,10 @@ SENTENCES: Final = 64
 WEIGHTS: Final = 1_000_000
 """How many are timed at most."""
 
-KEPT: Final = ("support", "names", "examples")
+WIDTH: Final = 256
+"""Rows and columns of the matrices whose product is timed."""
+
+KEPT: Final = ("support", "names", "varied")
 """Fields of `Work` that are kept for audits that come later."""
 
 BACK: Final = 2.0
@@ -48,30 +51,36 @@ class Speed:
     opening: float = 0.0
     """To open an image that is kept embedded; those that are attacked are opened once for many passes."""
 
+    product: float = 0.0
+    """To multiply and add in a matrix product."""
+
     def seconds(self, work: Work) -> float:
-        """Return how long so much work takes; what comes beside the towers is not counted."""
+        """Return how long so much work takes; small things beside the towers are not counted."""
         trained = (1 + BACK) * (self.image + self.sentence)
-        learned, sentences = work.support + work.examples, work.sentences + work.names
-        beside = learned * self.opening + work.rewritten * self.weight
-        return beside + (work.images + learned) * self.image + sentences * self.sentence + work.trained * trained
+        sentences = work.sentences + work.names + work.varied
+        beside = work.support * self.opening + work.rewritten * self.weight + work.multiplied * self.product
+        return beside + (work.images + work.support) * self.image + sentences * self.sentence + work.trained * trained
 
 
 @torch.no_grad()
 def speed_of(model: Model, images: ImageSet, request: Request) -> Speed:
     """Return the speed of a model, timed on a few images and on sentences of the request; the better of two turns."""
     places = range(min(IMAGES, len(images)))
+    model = replace(model, memory=None)  # What is remembered takes no time.
     begin = time.perf_counter()
     pixels, kept = pixels_of(images, model.adapter.prepare, places)
     opening = (time.perf_counter() - begin) / len(places)
     names = (*request.forget_names, *request.retain, *request.background)
     sentences = [text for text in request.sentences(names)][:SENTENCES]
     matrix = max((one.detach() for one in model.weights.values() if one.ndim > 1), key=Tensor.numel).flatten(1)
+    factor = torch.ones(WIDTH, WIDTH, dtype=torch.float64)
     part = matrix[: max(1, WEIGHTS // matrix.shape[1])]
     return Speed(
         image=_seconds(lambda: model.images(pixels.to(model.device))) / len(kept),
         sentence=_seconds(lambda: model.texts(sentences)) / len(sentences),
         weight=_seconds(lambda: (quantised(part, 8), pruned(part, 0.3))) / (2 * part.numel()),
         opening=opening,
+        product=_seconds(lambda: factor @ factor) / WIDTH**3,
     )
 
 

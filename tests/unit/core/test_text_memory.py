@@ -61,6 +61,12 @@ def test_it_says_what_the_tower_says(plain: Model) -> None:
     assert sorted(read) == sorted(set(SAID))
 
 
+def test_a_memory_is_kept(plain: Model) -> None:
+    """So that whoever audits one model many times has its sentences read once."""
+    first = remembering(plain)
+    assert remembering(first).memory is first.memory is not None
+
+
 @torch.no_grad()
 def test_edits_that_leave_the_tower_alone_share_it(plain: Model) -> None:
     watched, read = start(plain)

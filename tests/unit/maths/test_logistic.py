@@ -12,8 +12,10 @@ def drawn(count: int, width: int, classes: int) -> tuple[torch.Tensor, torch.Ten
     return 3 * rows + 2, torch.randint(classes, (count,), generator=generator)
 
 
-def test_no_other_classifier_is_better() -> None:
-    rows, labels = drawn(30, 4, 3)
+@pytest.mark.parametrize(("count", "width"), [(30, 4), (30, 30), (12, 50)])
+def test_no_other_classifier_is_better(count: int, width: int) -> None:
+    """Also where there are fewer rows than columns, of which the fit sees no more than the rows span."""
+    rows, labels = drawn(count, width, 3)
     found = fit_logistic(rows, labels, 3, penalty=0.7)
     inputs = (rows - rows.mean(0)) / rows.std(0, correction=0)
     weight, bias = (part.clone().requires_grad_() for part in (found.weight, found.bias))

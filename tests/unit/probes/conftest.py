@@ -43,7 +43,7 @@ def painter(tiny_clip: Any) -> Model:
 
     adapter = replace(
         model.adapter,
-        image=replace(model.adapter.image, embed=lambda _, pixels: pixels),
+        image=replace(model.adapter.image, embed=lambda _, pixels: pixels, features=None),
         text=replace(model.adapter.text, embed=lambda _, tokens: torch.eye(4)[tokens["input_ids"], :3]),
         tokenize=tokenize,
         prepare=prepare,

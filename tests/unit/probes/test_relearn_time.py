@@ -38,7 +38,7 @@ def test_nothing_is_to_be_learned_where_nothing_was_forgotten() -> None:
 def test_steps_are_counted_by_looks_and_the_fastest_rate_counts() -> None:
     scene = open_scene(DATA, "audit", REQUEST)
     examples = open_examples(SUPPORT, scene, shots=4, most=4)
-    pairs = retained_pairs(shallow(), REQUEST, examples.images)
+    pairs = retained_pairs(shallow(), REQUEST, examples.images, range(len(examples.images)))
     assert AGAIN._first(pairs, scene, 1e-2, 0.0, before=11) == 2
     assert AGAIN._first(pairs, scene, 1e-2, 2.0, before=5) is None
     assert AGAIN._first(pairs, scene, 1e-2, 0.0, before=2) is None

@@ -61,7 +61,7 @@ def reader(painter: Model) -> Model:
     table = torch.tensor([*SAID.values()])
 
     def tokenize(sentences: Sequence[str]) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.tensor([[*SAID].index(one) for one in sentences])}
+        return {"input_ids": torch.tensor([[*SAID].index(one) if one in SAID else 0 for one in sentences])}
 
     text = replace(painter.adapter.text, embed=lambda _, tokens: table[tokens["input_ids"]])
     return replace(painter, adapter=replace(painter.adapter, text=text, tokenize=tokenize))

@@ -17,8 +17,11 @@ from clip_unlearn.methods.redirect import Redirect
 from clip_unlearn.models.open import open_model
 from clip_unlearn.probes.audit.fine_tuning import FineTuning
 from clip_unlearn.probes.audit.image_refit import ImageRefit
+from clip_unlearn.probes.audit.linear_probe import LinearProbe
 from clip_unlearn.probes.audit.module_revert import ModuleRevert
+from clip_unlearn.probes.audit.prompt_ensemble import PromptEnsemble
 from clip_unlearn.probes.audit.prototype import Prototype
+from clip_unlearn.probes.audit.relearning import Relearning
 from clip_unlearn.probes.audit.wordings import Wordings
 from clip_unlearn.runs.estimate import Speed, estimates, size_of, speed_of, within
 from clip_unlearn.sandbox.classes import CLASS_NAMES
@@ -35,6 +38,8 @@ def test_seconds_by_hand() -> None:
     assert slow.seconds(Work(images=20, support=4, names=100)) == pytest.approx(2 + 4 * (0.1 + 0.5) + 1)
     rough = Speed(image=0.1, sentence=0.01, weight=0.001)
     assert rough.seconds(Work(images=20, rewritten=500)) == pytest.approx(2 + 0.5)
+    beside = Speed(image=0.1, sentence=0.01, product=1e-9)
+    assert beside.seconds(Work(multiplied=3e9, varied=100)) == pytest.approx(3 + 1)
     assert (Work(rewritten=1) + Work(rewritten=2)) == Work(rewritten=3)
     assert (Work(images=1) + Work(sentences=2, trained=3)) == Work(images=1, sentences=2, trained=3)
 
@@ -74,6 +79,8 @@ def test_counts_follow_the_settings() -> None:
     assert work(ImageRefit(images=100)).support == 2 * (100 + 30)
     assert work(ImageRefit()).support == 2 * (500 + 30)  # No more than there are.
     assert work(Wordings(sentences="a {}")).sentences == work(Wordings()).sentences / 12
+    assert work(LinearProbe(draws=6)).multiplied == 2 * work(LinearProbe(draws=3)).multiplied > 0
+    assert work(Relearning(steps=100)).multiplied == 2 * work(Relearning(steps=50)).multiplied > 0
     assert work(ModuleRevert(images=10)).images < work(ModuleRevert()).images
 
 
@@ -87,6 +94,14 @@ def test_what_is_kept_for_later_audits_is_counted_once() -> None:
     assert alone == (forgotten + 2 * (500 + 30),)
     assert first == (*alone, forgotten)
     assert second == (forgotten + 2 * (100 + 30), forgotten + 2 * 400)
+
+
+def test_names_in_many_templates_are_embedded_once() -> None:
+    """Those of the ensemble are among those that are asked one at a time."""
+    model, speed = open_model("sandbox"), Speed(image=0.0, sentence=1.0)
+    _, alone, after = estimates([Wordings(), PromptEnsemble(), PromptEnsemble()], (model, model), SIZE, speed)
+    assert (alone, after) == (0, 0)
+    assert estimates([PromptEnsemble()], (model, model), SIZE, speed)[0] == 2 * 28 * 12
 
 
 def test_few_images_of_every_class_are_the_same_for_all_that_learn_from_them() -> None:
@@ -105,7 +120,7 @@ def test_models_that_share_a_tower_embed_once(monkeypatch: pytest.MonkeyPatch) -
     edited = Redirect().forget(model, REQUEST).folded(model).apply(model)
     assert to_embed([model], images) == 1
     assert to_embed([model, edited], images) == 1
-    assert to_embed([model, edited, open_model("oracle-mug-0")], images) == 3
+    assert to_embed([model, edited, open_model("oracle-mug-0")], images) == 2
 
 
 def test_a_budget_is_spent_in_the_order_of_the_suite() -> None:
@@ -124,8 +139,10 @@ def test_the_speed_of_a_model_is_measured() -> None:
     assert 0 < speed.sentence < 1
     assert 0 < speed.opening < 1
     assert 0 < speed.weight < 1e-5
+    assert 0 < speed.product < 1e-6
     (one,) = estimates([Wordings()], (model, model), SIZE, speed)
-    assert one == pytest.approx(speed.sentence * Wordings().work(model, model, SIZE).sentences)
+    work = Wordings().work(model, model, SIZE)
+    assert one == pytest.approx(speed.sentence * (work.sentences + work.varied))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2 h ", 7200)])

@@ -1,7 +1,7 @@
 """Few images of what was forgotten, for attacks that teach it again. m images, D width."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar, final
 
 import torch
@@ -63,14 +63,14 @@ def open_examples(where: str, scene: Scene, *, shots: int, most: int) -> Example
     return Examples(images=images.take(rows), labels=torch.tensor([owners[row] for row in rows]), gone=gone)
 
 
-def looking(size: Size, *, most: int, passes: int) -> Work:
-    """Return how much so many passes of the examples take, of so many of each class at most.
+def looking(size: Size, *, most: int) -> Work:
+    """Return how much it takes to embed the examples, of so many of each class at most.
 
     Where that is all of them, they are the same for every attack, and kept for those that come later.
     """
     if size.support <= size.classes * most:
-        return Work(examples=passes * size.support)
-    return Work(images=passes * size.classes * most)
+        return Work(support=size.image_towers * size.support)
+    return Work(images=size.image_towers * size.classes * most)
 
 
 def embedded(model: Model, examples: Examples) -> tuple[Tensor, Tensor]:
@@ -93,15 +93,14 @@ def of_both(find: Callable[[Model], FoundType], before: Model, after: Model) -> 
 def in_parts(examples: Examples, embed: Callable[[ImageSet], Shown]) -> Shown:
     """Return what is made of the examples that could be read, with their places among all.
 
-    Those of the classes to forget and those of all others are embedded apart and without their names: whichever class
-    is asked about, the others are the same images, and kept.
+    Those of the classes to forget and those of all others are embedded apart: whichever class is asked about, the
+    others are the same images, and kept.
     """
     asked = torch.isin(examples.labels, torch.tensor(examples.gone))
     rows, read = [], []
     for part in (asked, ~asked):
         if places := part.nonzero().flatten().tolist():
-            bare = replace(examples.images.take(places), classes=(), labels=(), captions=(), domains=())
-            shown = embed(bare)
+            shown = embed(examples.images.take(places))
             rows.append(shown.rows)
             read += [places[place] for place in shown.kept]
     order = sorted(range(len(read)), key=read.__getitem__)

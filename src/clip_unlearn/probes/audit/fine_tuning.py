@@ -15,6 +15,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
 from clip_unlearn.core.training import Descent
 from clip_unlearn.core.work import Size, Work
+from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.feed import PairFeed
 from clip_unlearn.data.pairs import Pairs, retained_pairs
 from clip_unlearn.maths.contrastive import contrastive
@@ -68,7 +69,7 @@ class FineTuning(Audit):
         looked = Work(images=trainings * looks * shown, sentences=names)
         pairs = trainings * self.steps * self.batch
         learned = Work(trained=pairs) if self.depth == "all" else Work(images=pairs, sentences=pairs)
-        return hiding(size) + looked + learned
+        return hiding(size) + Work(support=min(size.support, self.images)) + looked + learned
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the accuracy at every look and the best one, of the edited model and of the control.
@@ -80,7 +81,8 @@ class FineTuning(Audit):
         """
         scene = open_scene(self.data, self.split, request, count=self.count)
         support, control = open_support(self.support, scene, self.images), hidden(before, request, "image")
-        forms = [self._forms(retained_pairs(model, request, support), scene) for model in (control, after)]
+        readable = embed_images(before, support).kept
+        forms = [self._forms(retained_pairs(model, request, support, readable), scene) for model in (control, after)]
         return attacked("fine-tuning accuracy", scene, before, control, (forms[0], forms[1]))
 
     def _forms(self, pairs: Pairs, scene: Scene) -> Forms:

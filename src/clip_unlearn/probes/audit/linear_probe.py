@@ -1,6 +1,6 @@
 """K1: learn a linear classifier on embeddings from few images of every class."""
 
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Final, Literal, TypeAlias, final
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from clip_unlearn.core.audit import Audit
 from clip_unlearn.core.model import Model
 from clip_unlearn.core.probe import Readings
 from clip_unlearn.core.readings import parts
+from clip_unlearn.core.record import Reading
 from clip_unlearn.core.request import Request
 from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.embed import embed_images
@@ -19,6 +20,15 @@ from clip_unlearn.maths.vectors import unit
 from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking, of_both, open_examples
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
+
+TURNS: Final = 60
+"""Steps that a fit takes, about; each takes two products."""
+
+WIDTH: Final = 512
+"""What is thought of the width of an embedding where no last layer tells it."""
+
+Layer: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rows to learn from with their classes, rows to measure on with theirs: [m, D], [m], [n, D], [n]."""
 
 
 @final
@@ -45,8 +55,15 @@ class LinearProbe(Audit):
     """Weight of half the squared norm of the classifier."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: the images to learn from by both models, embedding and layer below."""
-        return looking(size, most=4 * max(self.shots), passes=4) + Work(images=2 * size.forgotten)
+        """Return about how much it takes: the images to learn from by each tower that differs, and the fits."""
+        readout, width = before.readout("image"), WIDTH
+        if readout is not None:
+            width = max(before.weights[readout.weight].shape)
+        taught = [min(size.support, shots * size.classes) for shots in self.shots]
+        products = sum(rows * min(rows, width) for rows in taught) * size.classes
+        fits = self.draws * (2 + size.image_towers)
+        found = Work(images=size.image_towers * size.forgotten, multiplied=2 * TURNS * fits * products)
+        return looking(size, most=4 * max(self.shots)) + found
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
@@ -58,40 +75,34 @@ class LinearProbe(Audit):
         """
         scene = open_scene(self.data, self.split, request)
         examples = open_examples(self.support, scene, shots=max(self.shots), most=4 * max(self.shots))
-        was, now = of_both(lambda model: self._found(model, scene, examples), before, after)
-        return tuple(
-            reading
-            for layer in was
-            if layer in now
-            for shots in self.shots
-            for reading in parts(
-                f"{shots}-shot probe accuracy, {layer}", was[layer][shots], now[layer][shots], "neither"
-            )
-        )
+        was, now = of_both(lambda model: _layers(model, scene, examples), before, after)
+        readings: list[Reading] = []
+        for layer in [layer for layer in was if layer in now]:
+            same = all(map(torch.equal, was[layer], now[layer]))
+            for shots in self.shots:
+                first = self._accuracy(was[layer], shots, scene)
+                second = first if same else self._accuracy(now[layer], shots, scene)
+                readings += parts(f"{shots}-shot probe accuracy, {layer}", first, second, "neither")
+        return tuple(readings)
 
-    def _found(self, model: Model, scene: Scene, examples: Examples) -> dict[str, dict[int, Tensor]]:
-        own = embed_images(model, scene.images)
-        rows, labels = embedded(model, examples)
-        truth = torch.tensor([scene.images.labels[place] for place in own.kept])
-        layers = {"embedding": (unit(rows), unit(own.vectors.double()))}
-        if model.readout("image") is not None:
-            layers["before the last layer"] = (
-                in_parts(examples, lambda images: image_rows(model, images, model)).rows,
-                image_rows(model, scene.images, model).rows,
-            )
-        return {
-            layer: {shots: self._accuracy(learned, labels, tested, truth, shots, scene) for shots in self.shots}
-            for layer, (learned, tested) in layers.items()
-        }
-
-    def _accuracy(
-        self, learned: Tensor, labels: Tensor, tested: Tensor, truth: Tensor, shots: int, scene: Scene
-    ) -> Tensor:
+    def _accuracy(self, layer: Layer, shots: int, scene: Scene) -> Tensor:
         """Return, for every image, in which share of the draws it is named right: [n]."""
-        found = []
-        known = Examples(images=scene.images, labels=labels)
+        learned, labels, tested, truth = layer
+        known, found = Examples(images=scene.images, labels=labels), []
         for draw in range(self.draws):
             some = known.some(shots, scene.request.seed + draw)
             fitted = fit_logistic(learned[some], labels[some], len(scene.classes), penalty=self.penalty)
             found.append((ranks(fitted.scores(tested), truth) == 1).double())
         return torch.stack(found).mean(0)
+
+
+def _layers(model: Model, scene: Scene, examples: Examples) -> dict[str, Layer]:
+    """Return what a model holds of the images, by the layer."""
+    own = embed_images(model, scene.images)
+    rows, labels = embedded(model, examples)
+    truth = torch.tensor([scene.images.labels[place] for place in own.kept])
+    layers: dict[str, Layer] = {"embedding": (unit(rows), labels, unit(own.vectors.double()), truth)}
+    if model.readout("image") is not None:
+        learned = in_parts(examples, lambda images: image_rows(model, images, model)).rows
+        layers["before the last layer"] = (learned, labels, image_rows(model, scene.images, model).rows, truth)
+    return layers

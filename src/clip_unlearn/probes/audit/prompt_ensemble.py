@@ -38,7 +38,7 @@ class PromptEnsemble(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: all classes in every sentence, by each text tower that differs."""
-        return Work(sentences=size.text_towers * size.classes * len(templates(self.sentences)))
+        return Work(varied=size.text_towers * size.classes * len(templates(self.sentences)))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

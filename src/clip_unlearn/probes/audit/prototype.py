@@ -45,7 +45,7 @@ class Prototype(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from by both models."""
-        return looking(size, most=max(self.examples, *self.shots), passes=2)
+        return looking(size, most=max(self.examples, *self.shots))
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -18,6 +18,7 @@ from clip_unlearn.core.request import Request
 from clip_unlearn.core.step import Step
 from clip_unlearn.core.training import Descent
 from clip_unlearn.core.work import Size, Work
+from clip_unlearn.data.embed import embed_images
 from clip_unlearn.data.feed import PairFeed
 from clip_unlearn.data.pairs import Pairs, retained_pairs
 from clip_unlearn.errors import UndefinedError
@@ -108,7 +109,8 @@ class RelearnTime(Audit):
         found = []
         for draw in range(self.draws):
             some = examples.some(self.shots, scene.request.seed + draw)
-            pairs = retained_pairs(model, scene.request, examples.images.take(some.tolist()))
+            images = examples.images.take(some.tolist())
+            pairs = retained_pairs(model, scene.request, images, embed_images(model, images).kept)
             best = self.steps + 1
             for rate in self.rates:
                 best = min(best, self._first(pairs, scene, rate, wanted, before=best) or best)

@@ -22,6 +22,9 @@ from clip_unlearn.probes.audit._few import Examples, in_parts, looking, of_both,
 from clip_unlearn.probes.audit._layers import image_rows, last_layer
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
+WAYS = 3
+"""Products with the rows in a step: there, and back to the matrix; one for what they are made in and out of."""
+
 
 @final
 class Relearning(Audit):
@@ -62,9 +65,13 @@ class Relearning(Audit):
     """Share of images named right at which it does, in the place of a part of the original's."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: the images to learn from by each tower that differs."""
-        known = looking(size, most=4 * self.shots, passes=size.image_towers)
-        return known + Work(images=(size.image_towers + 1) * size.forgotten, names=size.names)
+        """Return about how much it takes: the images to learn from, and half of the steps at every rate."""
+        known = looking(size, most=4 * self.shots)
+        steps = self.draws * len(self.rates) * self.steps // 2
+        taught = min(size.support, size.classes * self.shots)
+        multiplied = steps * WAYS * taught * last_layer(before, "image").numel() if before.readout("image") else 0
+        images = (size.image_towers + 1) * size.forgotten
+        return known + Work(images=images, names=size.names, multiplied=multiplied)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:
         """Return the steps that both models need with their paired change, and in how many draws they are enough.

@@ -72,7 +72,7 @@ class SoftPrompt(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the images to learn from, and sentences there and back in every step."""
         tried = len(self.shots) * len(self.tokens) * self.draws * self.starts * size.templates
-        known = looking(size, most=4 * max(self.shots), passes=2)
+        known = looking(size, most=4 * max(self.shots))
         return known + Work(sentences=2 * 2 * self.steps * tried, names=size.names)
 
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

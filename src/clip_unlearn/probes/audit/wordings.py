@@ -69,8 +69,8 @@ class Wordings(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: all classes in every form and sentence, by each text tower that differs."""
-        forms = LONGER * (len(FORMS) + len((PLAIN, PLURAL)))
-        return Work(sentences=size.text_towers * forms * size.classes * len(templates(self.sentences)))
+        plain = size.text_towers * size.classes * len(templates(self.sentences))
+        return Work(varied=plain, sentences=LONGER * (1 + len(FORMS)) * plain)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

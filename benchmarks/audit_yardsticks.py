@@ -1,6 +1,7 @@
 """Audit edits of real models on photographs: what the suites find, how long they take and how long they said.
 
-    python benchmarks/audit_yardsticks.py --yardsticks FOLDER [--only MODEL] [--suite quick|standard|few] [--report]
+    python benchmarks/audit_yardsticks.py --yardsticks FOLDER [--only MODEL] [--suite quick|standard|few]
+        [--place 0..4] [--report]
 
 FOLDER holds `models/` and `data/`. Five classes of Caltech101, among all 100 or the 20 that a model was made for.
 Pictures are unpacked into folders of classes first: the test images to measure on, and of the training images 10 of
@@ -188,13 +189,15 @@ def main() -> None:
     parser.add_argument("--yardsticks", type=Path, help="folder with models/ and data/")
     parser.add_argument("--only", choices=MODELS, help="this model alone")
     parser.add_argument("--suite", choices=("quick", "standard", "few"), help="this suite alone")
+    parser.add_argument("--place", type=int, choices=range(CLASSES), help="the class at this place alone")
     parser.add_argument("--report", action="store_true", help="make the table from what is there")
     given = parser.parse_args()
     for model in () if given.report else [given.only] if given.only else MODELS:
         with tempfile.TemporaryDirectory() as folder:
             bed = Bed(given.yardsticks, model, Path(folder))
             for suite in [given.suite] if given.suite else ("quick", "standard"):
-                for name in bed.asked[:1] if suite == "few" else bed.asked:
+                asked = bed.asked[:1] if suite == "few" else bed.asked
+                for name in asked if given.place is None else (bed.asked[given.place],):
                     for method in METHODS:
                         record(PATH, COMMAND, f"{model} {suite} {name} {method}", partial(bed.run, name, method, suite))
     atomic.write_text(RESULTS / "audit_yardsticks.md", table(opened(PATH)))

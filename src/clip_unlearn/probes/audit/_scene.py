@@ -181,7 +181,7 @@ def hidden(model: Model, request: Request, tower: TowerName) -> Model:
 
 def hiding(size: Size) -> Work:
     """Return about how much it takes to make a control and to look at both models without the attack."""
-    return Work(images=2 * size.forgotten, names=(size.classes + size.background) * size.templates)
+    return Work(images=2 * size.forgotten, names=size.names + size.background * size.templates)
 
 
 def _between_unlike(rows: Tensor, kept: Tensor) -> Tensor:

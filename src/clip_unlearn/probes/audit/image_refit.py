@@ -48,7 +48,7 @@ class ImageRefit(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the support and the forgotten, by each tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
-        return hiding(size) + Work(support=size.image_towers * learned, names=size.names)
+        return hiding(size) + Work(support=size.image_towers * learned)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -47,7 +47,7 @@ class Interpolation(Audit):
         """Return about how much it takes: the forgotten and all names at every alpha, of edit and control."""
         models = len(self.alphas) + sum(alpha <= NEAR for alpha in self.alphas) + 2
         names = (size.text_towers - 1) * len(self.alphas) * size.classes * size.templates
-        shown = Work(images=models * min(size.forgotten, self.images), sentences=names, names=size.names)
+        shown = Work(images=models * min(size.forgotten, self.images), sentences=names)
         return hiding(size) + shown
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ class LayerLens(Audit):
         """Return about how much it takes: the support and the forgotten by each tower that differs, and the lens."""
         learned, others = (min(size.support, most) for most in (self.images, self.compared))
         images = size.image_towers * (learned + size.forgotten) + 2 * (size.forgotten + others)
-        return hiding(size) + Work(images=images, support=learned, names=size.names)
+        return hiding(size) + Work(images=images, support=learned)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -21,8 +21,8 @@ from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
-TURNS: Final = 60
-"""Steps that a fit takes, about; each takes two products."""
+TURNS: Final = 240
+"""Steps that a fit takes, about twice as many as it does for what comes beside the two products of each."""
 
 WIDTH: Final = 512
 """What is thought of the width of an embedding where no last layer tells it."""

@@ -52,7 +52,7 @@ class ModuleRevert(Audit):
         texts = sum(bool(used(before, "text", names)) for names in groups.values())
         shown = min(size.forgotten, self.images)
         names = texts * size.classes * size.templates
-        return hiding(size) + Work(images=images * shown, sentences=names, names=size.names)
+        return hiding(size) + Work(images=images * shown, sentences=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -45,7 +45,7 @@ class RecipeInversion(Audit):
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the forgotten once for every tolerance, of edit and control."""
-        return hiding(size) + Work(images=2 * len(self.tolerances) * size.forgotten, names=size.names)
+        return hiding(size) + Work(images=2 * len(self.tolerances) * size.forgotten)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

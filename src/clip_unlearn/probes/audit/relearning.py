@@ -65,9 +65,9 @@ class Relearning(Audit):
     """Share of images named right at which it does, in the place of a part of the original's."""
 
     def work(self, before: Model, after: Model, size: Size) -> Work:
-        """Return about how much it takes: the images to learn from, and half of the steps at every rate."""
+        """Return about how much it takes: the images to learn from, and a quarter of all steps."""
         known = looking(size, most=4 * self.shots)
-        steps = self.draws * len(self.rates) * self.steps // 2
+        steps = self.draws * len(self.rates) * self.steps / 4
         taught = min(size.support, size.classes * self.shots)
         multiplied = steps * WAYS * taught * last_layer(before, "image").numel() if before.readout("image") else 0
         images = (size.image_towers + 1) * size.forgotten

@@ -52,8 +52,8 @@ class TextRefit(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: as of `image_refit`, and all names by each text tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
-        names = size.text_towers * size.background * size.templates
-        return hiding(size) + Work(support=size.image_towers * learned, names=size.names + names)
+        names = (size.text_towers - 1) * size.background * size.templates
+        return hiding(size) + Work(support=size.image_towers * learned, names=names)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -8,8 +8,8 @@ Pictures are unpacked into folders of classes first: the test images to measure 
 each class to learn from and the others, at most 10, as evidence. Every run is written as it ends, to
 benchmarks/results/audit_yardsticks.json; what is there is not run again.
 
-Runs whose time is told begin with an empty cache, as a user's first audit does: those of the quick suite, and those of
-the standard suite on the first class. On the other classes the standard suite goes on with what runs before it kept.
+Runs whose time is told begin with an empty cache, as a user's first audit does: those on the first class. On the other
+classes a suite goes on with what runs before it kept.
 
 `--suite few` are attacks that are shown images of the class, beside classes of Caltech101 that the model was not made
 for: the first eight that it does not know. For the first class alone.
@@ -152,7 +152,7 @@ class Bed:
 
     def run(self, name: str, method: str, suite: str) -> dict[str, Any]:
         """Return what a suite finds on one edit, with its times."""
-        empty = suite != "standard" or name == self.asked[0]
+        empty = name == self.asked[0]
         model = self.model if empty else self.going_on
         with tempfile.TemporaryDirectory() as cache:
             os.environ["CLIP_UNLEARN_CACHE"] = cache if empty else str(self.folder / "cache")

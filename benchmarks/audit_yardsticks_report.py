@@ -152,13 +152,13 @@ def _cell(runs: Sequence[Run], name: str, subject: str) -> str:
 def _times(runs: Sequence[Run]) -> Iterator[str]:
     yield "Seconds of each audit, mean over the runs of a suite on a model, and in brackets the least and the largest"
     yield f"ratio to what was estimated before it began; audits that took and were to take under {LEAST:g} s have none."
-    yield "Runs that began with an empty cache alone: of the standard suite, those on the first class. The share in"
-    yield "towers is what the forward passes of both towers take of the whole."
+    yield "Runs on the first class alone, which began with an empty cache. The share in towers is what the forward"
+    yield "passes of both towers take of the whole."
     yield ""
     columns = list(dict.fromkeys((one["model"], one["suite"]) for one in runs))
     yield f"| audit | {' | '.join(f'{model}, {suite}' for model, suite in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
-    runs = [one for one in runs if one.get("empty", True)]
+    runs = [one for one in runs if one.get("empty")]
     groups = [[one for one in runs if (one["model"], one["suite"]) == column] for column in columns]
     yield f"| whole suite | {' | '.join(_whole(own) for own in groups)} |"
     yield f"| share in towers | {' | '.join(_share(own) for own in groups)} |"
@@ -167,8 +167,7 @@ def _times(runs: Sequence[Run]) -> Iterator[str]:
     ratios = [ratio for one in runs for audit in one["each"] if (ratio := _ratio(one, audit)) is not None]
     good = sum(1 / WITHIN <= ratio <= WITHIN for ratio in ratios)
     yield ""
-    yield f"{good} of {len(ratios)} audits took between half and twice what was estimated. The quick runs of"
-    yield "lit-minilm used what runs before them had kept on the same images, which the estimate did not know."
+    yield f"{good} of {len(ratios)} audits took between half and twice what was estimated."
 
 
 def _whole(runs: Sequence[Run]) -> str:

@@ -80,7 +80,7 @@ def test_the_refusal_is_one_line():
 
 @pytest.mark.parametrize("make", [labelled_request, captioned_request], ids=["classes", "captions"])
 def test_no_step_runs_an_image_tower(tiny_clip, tmp_path, monkeypatch, make: Callable[..., Any]):
-    """All images are run before the first one, and by the next request not at all."""
+    """All images are run once before the first one, and by the next request not at all."""
     monkeypatch.setenv("CLIP_UNLEARN_CACHE", str(tmp_path / "cache"))
     shown: list[int] = []
     vision, request = tiny_clip.model.module.vision_model, make(tmp_path / "images")
@@ -90,7 +90,7 @@ def test_no_step_runs_an_image_tower(tiny_clip, tmp_path, monkeypatch, make: Cal
     for steps in (1, 20):
         Cliperase(descent=settings(steps=steps, patience=20)).forget(tiny_clip.model, request)
     hook.remove()
-    assert sum(shown) == 2 * 32
+    assert sum(count for count in shown if count > 1) == 32  # A blank picture alone tells which weights count.
 
 
 def test_the_patch_is_the_same_twice(tiny_clip, tmp_path, monkeypatch):

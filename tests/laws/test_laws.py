@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cases import EXCUSED, FAMILIES, FIRST, settings_of, trains
+from cases import CONVOLUTIONAL, EXCUSED, FAMILIES, FIRST, SHORT_OF_IT, WEAK, settings_of, trains
 
 import laws
 from clip_unlearn import methods
@@ -15,6 +15,7 @@ WITHOUT_FORGETTING = (laws.settings_rebuild_the_method, laws.errors_are_ours_and
 """Laws that hold also where the model or the request lacks what the method needs."""
 
 
+FALLING_SHORT = {(CONVOLUTIONAL, name) for name in WEAK}
 TO_THE_END = ("cliperase", "lip", "lip_paper")
 """Methods that train and that are tried to the end also where time is short."""
 
@@ -26,6 +27,8 @@ def trials() -> Iterator[Any]:
             for law in LAWS:
                 long = law is laws.the_class_is_forgotten_and_others_are_kept and name not in TO_THE_END
                 marks = [pytest.mark.slow] if trains(name) and (long or family != FIRST) else []
+                if law is laws.the_class_is_forgotten_and_others_are_kept and (family, name) in FALLING_SHORT:
+                    marks.append(pytest.mark.xfail(raises=AssertionError, reason=SHORT_OF_IT))
                 yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
 
 

@@ -63,6 +63,14 @@ def last_layer(model: Model, tower: TowerName) -> Tensor:
     return matrix if output is None else matrix + (matrix @ output.down.double().cpu()) @ output.up.double().cpu()
 
 
+def refitting(model: Model, tower: TowerName, rows: int) -> float:
+    """Return about how many multiply-adds a fit of a tower's last layer to so many rows takes; 0 where it has none."""
+    if model.readout(tower) is None:
+        return 0
+    width = len(last_layer(model, tower))
+    return min(rows, width) * (rows * width + min(rows, width) ** 2 / 3)
+
+
 def _check(model: Model, tower: TowerName) -> Readout:
     readout = model.readout(tower)
     if readout is None:

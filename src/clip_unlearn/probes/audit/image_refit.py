@@ -15,8 +15,11 @@ from clip_unlearn.data.answers import class_texts
 from clip_unlearn.data.images import ImageSet
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.vectors import unit
-from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer
+from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, refitting
 from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene, open_support
+
+FORMS = 3
+"""Forms of the fit, each at every share."""
 
 
 @final
@@ -48,7 +51,8 @@ class ImageRefit(Audit):
     def work(self, before: Model, after: Model, size: Size) -> Work:
         """Return about how much it takes: the support and the forgotten, by each tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
-        return hiding(size) + Work(support=size.image_towers * learned)
+        multiplied = 2 * FORMS * len(self.shares) * refitting(before, "image", learned)
+        return hiding(size) + Work(support=size.image_towers * learned, multiplied=multiplied)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

@@ -21,8 +21,11 @@ from clip_unlearn.probes.audit._few import Examples, embedded, in_parts, looking
 from clip_unlearn.probes.audit._layers import image_rows
 from clip_unlearn.probes.audit._scene import Scene, open_scene
 
-TURNS: Final = 240
-"""Steps that a fit takes, about twice as many as it does for what comes beside the two products of each."""
+TURNS: Final = 200
+"""Steps that a fit takes, about; each takes two products."""
+
+TURN: Final = 1e7
+"""Multiply-adds that would take as long as what a step takes beside them."""
 
 WIDTH: Final = 512
 """What is thought of the width of an embedding where no last layer tells it."""
@@ -60,9 +63,9 @@ class LinearProbe(Audit):
         if readout is not None:
             width = max(before.weights[readout.weight].shape)
         taught = [min(size.support, shots * size.classes) for shots in self.shots]
-        products = sum(rows * min(rows, width) for rows in taught) * size.classes
-        fits = self.draws * (2 + size.image_towers)
-        found = Work(images=size.image_towers * size.forgotten, multiplied=2 * TURNS * fits * products)
+        step = sum(2 * rows * min(rows, width) * size.classes + TURN for rows in taught)
+        steps = TURNS * self.draws * (2 + size.image_towers)
+        found = Work(images=size.image_towers * size.forgotten, multiplied=steps * step)
         return looking(size, most=4 * max(self.shots)) + found
 
     @torch.no_grad()

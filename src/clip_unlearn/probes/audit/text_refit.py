@@ -20,8 +20,11 @@ from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.refit import refit
 from clip_unlearn.maths.scores import class_means
 from clip_unlearn.maths.vectors import mean_unit_rows, unit
-from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, read_texts, text_rows
+from clip_unlearn.probes.audit._layers import image_embeddings, image_rows, last_layer, read_texts, refitting, text_rows
 from clip_unlearn.probes.audit._scene import Forms, Scene, attacked, hidden, hiding, open_scene, open_support
+
+FORMS = 4
+"""Forms of the fit of the text layer, each at every share; one of them fits the image layer too."""
 
 
 @final
@@ -53,7 +56,10 @@ class TextRefit(Audit):
         """Return about how much it takes: as of `image_refit`, and all names by each text tower that differs."""
         learned = min(size.support, self.images) + size.forgotten
         names = (size.text_towers - 1) * size.background * size.templates
-        return hiding(size) + Work(support=size.image_towers * learned, names=names)
+        named = (size.classes + size.background) * size.templates
+        fits = refitting(before, "image", learned) + FORMS * refitting(before, "text", named)
+        multiplied = 2 * len(self.shares) * fits
+        return hiding(size) + Work(support=size.image_towers * learned, names=names, multiplied=multiplied)
 
     @torch.no_grad()
     def measure(self, before: Model, after: Model, request: Request) -> Readings:

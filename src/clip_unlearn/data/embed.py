@@ -33,6 +33,9 @@ SMALL: Final = 5_000_000
 CPU_NUMBERS: Final = 500_000
 """Numbers in one batch of pixels on a CPU."""
 
+ROWS: Final = 65_536
+"""Features that are read out together."""
+
 FEATURES: Final = "features"
 """Part of the key of what was held before the last layer."""
 
@@ -131,7 +134,9 @@ def _mapped(model: Model, images: ImageSet, raw: _Raw) -> Embeddings:
     readout, output, vectors = model.readout("image"), model.outputs.get("image"), raw.vectors
     with torch.no_grad():
         if readout is not None and model.adapter.image.features is not None:
-            vectors = readout.of(vectors.to(model.weights[readout.weight]), model.weights).float().cpu()
+            like = model.weights[readout.weight]
+            parts = (readout.of(part.to(like), model.weights).float().cpu() for part in torch.split(vectors, ROWS))
+            vectors = torch.cat(list(parts))
             _check_finite(model, images, vectors, raw.kept)
         vectors = vectors if output is None else output(vectors)
     missing = sorted(set(range(len(images))) - set(raw.kept))

@@ -155,10 +155,10 @@ def _times(runs: Sequence[Run]) -> Iterator[str]:
     yield "Runs on the first class alone, which began with an empty cache. The share in towers is what the forward"
     yield "passes of both towers take of the whole."
     yield ""
+    runs = [one for one in runs if one.get("empty")]
     columns = list(dict.fromkeys((one["model"], one["suite"]) for one in runs))
     yield f"| audit | {' | '.join(f'{model}, {suite}' for model, suite in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
-    runs = [one for one in runs if one.get("empty")]
     groups = [[one for one in runs if (one["model"], one["suite"]) == column] for column in columns]
     yield f"| whole suite | {' | '.join(_whole(own) for own in groups)} |"
     yield f"| share in towers | {' | '.join(_share(own) for own in groups)} |"

@@ -16,6 +16,7 @@ from clip_unlearn.data.open import open_data
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.affine import remove_directions
 from clip_unlearn.maths.intervals import clopper_pearson
+from clip_unlearn.probes.audit import image_search
 from clip_unlearn.probes.audit.image_search import ImageSearch
 from clip_unlearn.probes.audit.linear_probe import LinearProbe
 from clip_unlearn.probes.audit.prompt_ensemble import PromptEnsemble
@@ -75,8 +76,12 @@ def test_larger_sets_leave_less_to_win() -> None:
     assert value(readings(Vocabulary(data=DATA), "shallow"), "worst vocabulary accuracy", "after") < 0.1
 
 
-def test_precision_counted_by_hand(painter: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [512, 3])
+def test_precision_counted_by_hand(
+    painter: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
     """Three red pictures, of which one is filed as green: each red finds the two others, one of them wrong."""
+    monkeypatch.setattr(image_search, "ROWS", together)
     photos = paint(tmp_path / "photos", {"red": ["red", "red"], "green": ["red", "green"]})
     found = ImageSearch(data=photos, split="all", places=2).measure(painter, painter, REQUEST)
     images = open_data(photos)

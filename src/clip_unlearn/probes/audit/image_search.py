@@ -1,6 +1,6 @@
 """B8: search images with an image, where no text is asked."""
 
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 import torch
 from pydantic import Field
@@ -16,6 +16,9 @@ from clip_unlearn.core.work import Size, Work
 from clip_unlearn.data.answers import Answers, answers, forget_indices, measured_images
 from clip_unlearn.errors import UndefinedError
 from clip_unlearn.maths.scores import cosines
+
+ROWS: Final = 512
+"""Images whose neighbours are looked for together."""
 
 
 @final
@@ -69,10 +72,17 @@ def _precisions(known: Answers, places: int) -> tuple[Tensor, Tensor]:
 
     Average precision: the mean over the images of its class of the precision at the place of each.
     """
-    scores = cosines(known.embeddings, known.embeddings).double()
-    scores.fill_diagonal_(-torch.inf)
+    parts = [_part(known, rows, places) for rows in torch.split(torch.arange(len(known.labels)), ROWS)]
+    near, average = (torch.cat(each) for each in zip(*parts, strict=True))
+    return near, average
+
+
+def _part(known: Answers, rows: Tensor, places: int) -> tuple[Tensor, Tensor]:
+    """Return both of some images: a table of all with all does not fit into memory where there are many."""
+    scores = cosines(known.embeddings[rows], known.embeddings)
+    scores[torch.arange(len(rows)), rows] = -torch.inf
     order = scores.argsort(dim=1, descending=True, stable=True)[:, :-1]
-    same = (known.labels[order] == known.labels.unsqueeze(1)).double()
+    same = (known.labels[order] == known.labels[rows].unsqueeze(1)).double()
     at = same.cumsum(1) / torch.arange(1, same.shape[1] + 1)
     first = same[:, :places].sum(1) / min(places, same.shape[1])
     return first, (at * same).sum(1) / same.sum(1).clamp_min(1)

@@ -28,7 +28,7 @@ def trials() -> Iterator[Any]:
                 long = law is laws.the_class_is_forgotten_and_others_are_kept and name not in TO_THE_END
                 marks = [pytest.mark.slow] if trains(name) and (long or family != FIRST) else []
                 if law is laws.the_class_is_forgotten_and_others_are_kept and (family, name) in FALLING_SHORT:
-                    marks.append(pytest.mark.xfail(raises=AssertionError, reason=SHORT_OF_IT))
+                    marks.append(pytest.mark.xfail(raises=AssertionError, reason=SHORT_OF_IT, strict=True))
                 yield pytest.param(family, name, law, id=f"{family}-{name}-{law.__name__}", marks=marks)
 
 

@@ -103,7 +103,7 @@ def embed_with_all(
         raise DataError(f"{images.where} has no images to embed. Give at least one.")
     views = [below_the_last_layer(model) or model.replace(outputs={}) for model in models]
     keys = [_key(view, images) for view in views]
-    found = {key: raw for key in keys if (raw := _load(_path(key), len(images))) is not None}
+    found = {key: raw for key in dict.fromkeys(keys) if (raw := _load(_path(key), len(images))) is not None}
     missing = {key: view for key, view in zip(keys, views, strict=True) if key not in found}
     if missing:
         for key, raw in zip(missing, _compute(list(missing.values()), images, batch_size, progress), strict=True):

@@ -79,7 +79,7 @@ class Pairs:
 
     @cached_property
     def before(self) -> Tensor:
-        """The images' unit embeddings by the model as it was, [n, d]; 0 for those that cannot be read."""
+        """Return the images' unit embeddings by the model as it was, 0 for those that cannot be read: [n, d]."""
         return _rows_of(embed_images(self.model, self.images)) if self._before is None else self._before
 
     @property

@@ -56,8 +56,10 @@ def embed_features(model: Model, images: ImageSet) -> Embeddings:
         UnsupportedError: if the tower does not end in a linear layer, or hides what it holds before it.
         DataError, WeightsError: as `embed_images` does.
     """
-    _shown(model, "image", model.adapter.image)
-    return embed_images(below_the_last_layer(model) or model, images)
+    view = below_the_last_layer(model)
+    if view is None:
+        raise _refusal(model, "image")
+    return embed_images(view, images)
 
 
 def _shown(
@@ -65,11 +67,15 @@ def _shown(
 ) -> tuple[Callable[[nn.Module, InputType], Tensor], Readout]:
     """Return what a tower holds before its last linear layer, as a function, and that layer."""
     if tower.features is None or tower.readout is None:
-        raise UnsupportedError(
-            f"The {name} tower of {model.source.where} does not end in a linear layer, or hides what it holds before "
-            "it. Train it whole with descent.depth=encoder, or choose the other tower with descent.towers."
-        )
+        raise _refusal(model, name)
     return tower.features, tower.readout
+
+
+def _refusal(model: Model, name: TowerName) -> UnsupportedError:
+    return UnsupportedError(
+        f"The {name} tower of {model.source.where} does not end in a linear layer, or hides what it holds before it. "
+        "Train it whole with descent.depth=encoder, or choose the other tower with descent.towers."
+    )
 
 
 def _last_layer(readout: Readout) -> Callable[[nn.Module, Tensor], Tensor]:
